@@ -1,0 +1,114 @@
+"""The contracts between layers. Whoever meets one may join; nothing needs to inherit from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodels.core.belief import Belief, Prediction
+from worldmodels.core.experience import Obs, Step
+from worldmodels.core.rng import Rng
+from worldmodels.core.spec import EnvSpec
+
+B_ = TypeVar("B_", bound=Belief)
+Memory = Any  # what a policy remembers of N episodes: a tree of tensors or arrays, opaque to everybody else
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """Can be stopped between two updates and go on as if nothing had happened.
+
+    A snapshot holds tensors, numbers, strings, None, lists and dicts only (see `core.snapshot` for other things).
+    """
+
+    def snapshot(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+class World(Protocol):
+    """One world, one episode at a time."""
+
+    spec: EnvSpec
+    resumable: bool
+
+    def reset(self, seed: int | None = None) -> Obs:
+        """First observation of a new episode. A seed restarts the world's randomness; without one it goes on."""
+        ...
+
+    def step(self, action: Any) -> tuple[Obs, float, bool, bool, Obs]:
+        """Observation on arrival, reward, terminated, truncated, extras."""
+        ...
+
+    def snapshot(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Env(Protocol):
+    """N worlds as one. A world whose episode ended starts the next one within the same step."""
+
+    spec: EnvSpec
+    width: int
+    resumable: bool  # a snapshot brings back exactly this moment
+
+    def reset(self, seeds: Sequence[int]) -> Obs:
+        """First observations (N, ...). World n draws all its randomness, over all its episodes, from seeds[n]."""
+        ...
+
+    def step(self, action: np.ndarray) -> Step:
+        """action: (N,) int64, or (N, A) float32 in [-1, 1]."""
+        ...
+
+    def snapshot(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class EnvRecipe(Protocol):
+    """How to make an env: what `conf/env/*.yaml` becomes. Cheap to hold, picklable, no world is running yet."""
+
+    def make(self, width: int, workers: int = 0) -> Env:
+        """width worlds, in this process (workers = 0) or spread over that many subprocesses."""
+        ...
+
+
+class Policy(Protocol):
+    """Observation to action, for N worlds at once, with a memory that the caller keeps."""
+
+    def initial(self, width: int) -> Memory: ...
+
+    def act(
+        self, obs: Obs, first: np.ndarray, memory: Memory, *, explore: bool, rng: Rng
+    ) -> tuple[np.ndarray, Memory, Obs]:
+        """Actions (N,) or (N, A), the new memory, and extras (N, ...) worth keeping, such as log-probabilities.
+
+        first: (N,) bool, the observation opens an episode, so the memory of that world is stale.
+        """
+        ...
+
+
+class WorldModel(Protocol[B_]):
+    """encode sees; observe acts with open eyes; imagine acts with closed eyes; decode tells.
+
+    Every method takes one moment with any leading dimensions; time lives in `model.unroll`. Actions are float vectors
+    (..., A): one-hot, or continuous in [-1, 1]; all zeros where nothing was done yet.
+    """
+
+    def initial(self, batch: int) -> B_: ...
+
+    def encode(self, obs: Mapping[str, Tensor]) -> Tensor: ...
+
+    def observe(self, belief: B_, action: Tensor, embed: Tensor, *, rng: torch.Generator | None = None) -> B_: ...
+
+    def imagine(self, belief: B_, action: Tensor, *, rng: torch.Generator | None = None) -> B_: ...
+
+    def decode(self, belief: B_) -> Prediction: ...

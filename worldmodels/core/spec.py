@@ -1,0 +1,121 @@
+"""What a learner may know of a world before it has seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from worldmodels.core.errors import SpecError
+
+Kind = Literal["image", "planes", "symbols", "vector"]
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array of an observation or an extra, without batch and time.
+
+    kind says what the numbers are: `image` (h, w, C) uint8 colours or greys; `planes` (h, w, C) bool, several of
+    which may be set in one cell; `symbols` (h, w, C) integers, channel c has `classes[c]` values; `vector` any float
+    or integer array.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    kind: Kind = "vector"
+    classes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
+        object.__setattr__(self, "classes", tuple(int(n) for n in self.classes))
+        if self.kind not in get_args(Kind):
+            raise SpecError(f"kind={self.kind!r}", f"one of {', '.join(get_args(Kind))}", "name the kind of array")
+        if self.kind != "vector" and len(self.shape) != 3:
+            raise SpecError(
+                f"an array of kind {self.kind!r} with shape {self.shape}",
+                "three axes: (height, width, channels)",
+                "add the missing axis, or declare the kind 'vector'",
+            )
+        if self.kind == "symbols" and len(self.classes) != self.shape[-1]:
+            raise SpecError(
+                f"{len(self.classes)} class counts for {self.shape[-1]} channels of symbols",
+                "one count per channel",
+                "give classes=(n_0, ..., n_C-1)",
+            )
+
+    @property
+    def size(self) -> int:
+        """Numbers in one array."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def zeros(self, *leading: int) -> np.ndarray:
+        return np.zeros((*leading, *self.shape), self.dtype)
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """All that a learner may know of a world.
+
+    Discrete actions are integers in [0, action_size); continuous ones are float32 vectors of `action_size` numbers in
+    [-1, 1], which the world stretches to its own range. `extras` declares what the world tells at each step beyond
+    observation and reward, such as a level seed.
+    """
+
+    name: str
+    obs: Mapping[str, ArraySpec]
+    action_size: int
+    discrete: bool = True
+    extras: Mapping[str, ArraySpec] = field(default_factory=dict)
+    action_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "action_names", tuple(self.action_names))
+        if not self.obs:
+            raise SpecError(f"{self.name} observes nothing", "at least one observation", "declare an ArraySpec")
+        if self.action_size < 1:
+            raise SpecError(f"{self.name} has action_size={self.action_size}", "at least 1", "declare the actions")
+        if self.action_names and len(self.action_names) != self.action_size:
+            raise SpecError(
+                f"{len(self.action_names)} action names for {self.action_size} actions",
+                "one name per action",
+                "name all actions or none",
+            )
+
+    @property
+    def action(self) -> ArraySpec:
+        """One action as kept in the store: an int64 scalar or a float32 vector."""
+        return ArraySpec((), "int64") if self.discrete else ArraySpec((self.action_size,), "float32")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(tree: Mapping[str, Any]) -> EnvSpec:
+        arrays = {key: {name: ArraySpec(**spec) for name, spec in tree[key].items()} for key in ("obs", "extras")}
+        return EnvSpec(**{**tree, **arrays})
+
+    def differences(self, other: EnvSpec) -> list[str]:
+        """What an agent of this spec would trip over in `other`; names of the worlds do not matter."""
+        found = []
+        for name in sorted({*self.obs, *other.obs}):
+            mine, its = self.obs.get(name), other.obs.get(name)
+            if mine != its:
+                found.append(f"obs[{name!r}]: {describe(mine)} here, {describe(its)} there")
+        if (self.action_size, self.discrete) != (other.action_size, other.discrete):
+            found.append(f"actions: {describe_action(self)} here, {describe_action(other)} there")
+        return found
+
+
+def describe(spec: ArraySpec | None) -> str:
+    """For example `image uint8 (64, 64, 3)`."""
+    if spec is None:
+        return "absent"
+    classes = f" of {spec.classes} classes" if spec.classes else ""
+    return f"{spec.kind} {spec.dtype} {spec.shape}{classes}"
+
+
+def describe_action(spec: EnvSpec) -> str:
+    return f"{spec.action_size} choices" if spec.discrete else f"{spec.action_size} numbers in [-1, 1]"
