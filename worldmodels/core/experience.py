@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class Episode:
 def join(pieces: Sequence[Episode]) -> Episode:
     """One episode from its consecutive pieces."""
     first, last = pieces[0], pieces[-1]
-    for before, after in zip(pieces, pieces[1:], strict=False):
+    for before, after in pairwise(pieces):
         if after.start != before.start + len(before) or after.number != before.number:
             raise SpecError(
                 f"piece of episode {after.number} at step {after.start} follows episode {before.number} up to step "

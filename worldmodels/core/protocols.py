@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from worldmodels.core.belief import Belief, Prediction
-from worldmodels.core.experience import Obs, Step
+from worldmodels.core.experience import Batch, Obs, Step
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
 
@@ -76,8 +76,10 @@ class Env(Protocol):
 class EnvRecipe(Protocol):
     """How to make an env: what `conf/env/*.yaml` becomes. Cheap to hold, picklable, no world is running yet."""
 
+    def spec(self) -> EnvSpec: ...
+
     def make(self, width: int, workers: int = 0) -> Env:
-        """width worlds, in this process (workers = 0) or spread over that many subprocesses."""
+        """Worlds side by side, in this process (workers = 0) or spread over that many subprocesses."""
         ...
 
 
@@ -93,6 +95,20 @@ class Policy(Protocol):
 
         first: (N,) bool, the observation opens an episode, so the memory of that world is stale.
         """
+        ...
+
+
+class Learner(Protocol):
+    """What a stream of experience may ask of the stage that learns from it."""
+
+    def policy(self) -> Policy: ...
+
+    def prepare(self, rollout: Batch) -> Batch:
+        """An on-policy rollout with what the losses need beside it, such as advantages. Called once per rollout."""
+        ...
+
+    def feedback(self) -> Tensor | None:
+        """How surprising each window of the last batch was, (B,); None if the stage does not say."""
         ...
 
 

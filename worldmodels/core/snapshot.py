@@ -17,8 +17,8 @@ _TAG = "__kind__"
 
 
 def freeze(value: Any) -> Any:
-    """Plain data that `thaw` turns back into an equal value; raises TypeError for anything it can not promise that of."""
-    if value is None or isinstance(value, bool | int | float | str) and not isinstance(value, np.generic):
+    """Plain data that `thaw` turns back into an equal value; TypeError for anything it can not promise that of."""
+    if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, torch.Tensor):
         return value.clone()

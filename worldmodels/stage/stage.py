@@ -1,0 +1,99 @@
+"""What a method writes, and what it need not."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as L
+import torch
+from torch import Tensor, nn
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.core.experience import Batch
+from worldmodels.core.protocols import Policy
+from worldmodels.core.spec import EnvSpec
+
+Scalars = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that learn at one rate and are clipped together by their global gradient norm."""
+
+    name: str
+    params: nn.Module
+    lr: float
+    clip: float = 100.0
+    weight_decay: float = 0.0
+    eps: float = 1e-8
+
+
+class Stage(L.LightningModule, ABC):
+    """Something that learns from batches and, in return, offers a policy.
+
+    Write `losses` and `groups`; the rest is here. One optimizer with groups equals several optimizers as long as each
+    loss reaches only its own group, so cut graphs with detach().
+    """
+
+    def __init__(self, spec: EnvSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> tuple[Scalars, Scalars]:
+        """Weighted scalar losses by name, and scalars worth watching. No logging, no optimizer, no trainer."""
+
+    @abstractmethod
+    def groups(self) -> list[Group]: ...
+
+    def policy(self) -> Policy:
+        raise ConfigError(
+            f"{type(self).__name__} learns a model but no policy",
+            "a stage that offers a policy",
+            "record with policy=random, or train a stage that acts, such as stage=dreamer",
+        )
+
+    def prepare(self, rollout: Batch) -> Batch:
+        return rollout
+
+    def feedback(self) -> Tensor | None:
+        return None
+
+    def after_update(self) -> None:
+        """Move target networks. Runs inside the step, so a checkpoint never falls between."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002 (Lightning's signature)
+        losses, metrics = self.losses(batch)
+        total = torch.stack(list(losses.values())).sum()
+        watched = {f"loss/{name}": value.detach() for name, value in losses.items()}
+        watched |= {name: value.detach() for name, value in metrics.items()}
+        return {"loss": total, "metrics": {"loss/total": total.detach(), **watched}}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        groups = [
+            {
+                "params": [p for p in group.params.parameters() if p.requires_grad],
+                "lr": group.lr,
+                "weight_decay": group.weight_decay,
+                "eps": group.eps,
+                "clip": group.clip,
+                "name": group.name,
+            }
+            for group in self.groups()
+        ]
+        return torch.optim.AdamW([group for group in groups if group["params"]])
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,  # noqa: ARG002 (Lightning's signature; each group has its own)
+        gradient_clip_algorithm: str | None = None,  # noqa: ARG002
+    ) -> None:
+        for group in optimizer.param_groups:
+            nn.utils.clip_grad_norm_(group["params"], group["clip"])
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.after_update()
