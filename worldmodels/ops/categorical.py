@@ -1,0 +1,87 @@
+"""Groups of categorical variables as log-probabilities (..., S, K): S groups of K classes. All in float32."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+
+def unimix(logits: Float[Tensor, "*batch K"], mix: float = 0.01) -> Float32[Tensor, "*batch K"]:
+    """Log-probabilities of (1 - mix) softmax(logits) + mix uniform; none is below mix / K.
+
+    Hafner et al. (2023), "World model learning".
+    """
+    log_probs = logits.float().log_softmax(-1)
+    if mix == 0:
+        return log_probs
+    return ((1 - mix) * log_probs.exp() + mix / log_probs.shape[-1]).log()
+
+
+def sample(log_probs: Float[Tensor, "*batch K"], rng: torch.Generator | None = None) -> Float[Tensor, "*batch K"]:
+    """One-hot draws by the Gumbel-max trick, without gradient.
+
+    rng may live on another device than log_probs (draws are then moved); None is torch's global generator.
+    """
+    device = log_probs.device if rng is None else rng.device
+    # -log of an exponential draw is a Gumbel draw.
+    waiting = torch.empty(log_probs.shape, device=device, dtype=log_probs.dtype).exponential_(generator=rng)
+    return mode(log_probs.detach() - waiting.to(log_probs.device).log())
+
+
+def mode(log_probs: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
+    """One-hot of the likeliest class, without gradient."""
+    chosen = log_probs.detach().argmax(-1, keepdim=True)
+    return torch.zeros_like(log_probs).scatter_(-1, chosen, 1.0)
+
+
+def straight_through(
+    log_probs: Float[Tensor, "*batch K"], rng: torch.Generator | None = None
+) -> Float[Tensor, "*batch K"]:
+    """One-hot draws whose gradient is that of the probabilities. Bengio et al. (2013); Hafner et al. (2021), alg. 1."""
+    probs = log_probs.exp()
+    # The bracket is exactly 0, so that the draws stay exactly one-hot.
+    return sample(log_probs, rng) + (probs - probs.detach())
+
+
+def entropy(log_probs: Float[Tensor, "*batch S K"]) -> Float[Tensor, "*batch"]:
+    """Entropy in nats, summed over groups."""
+    return -(log_probs.exp() * log_probs).sum((-2, -1))
+
+
+def kl(p_log: Float[Tensor, "*batch S K"], q_log: Float[Tensor, "*batch S K"]) -> Float[Tensor, "*batch"]:
+    """KL(p || q) in nats, summed over groups."""
+    return (p_log.exp() * (p_log - q_log)).sum((-2, -1))
+
+
+def balanced_kl(
+    post: Float[Tensor, "*batch S K"],
+    prior: Float[Tensor, "*batch S K"],
+    *,
+    free_bits: float = 1.0,
+    dyn: float = 1.0,
+    rep: float = 0.1,
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """The weighted KL loss of each moment, and the plain KL to watch (detached).
+
+    dyn max(free_bits, KL(sg(post) || prior)) + rep max(free_bits, KL(post || sg(prior))), clamped after the sum over
+    groups; free_bits is in nats, in spite of its name. Hafner et al. (2023), equation 5. DreamerV2's balance alpha
+    (2021, algorithm 2) is free_bits=0, dyn=alpha, rep=1 - alpha.
+    """
+    dynamics, representation = kl(post.detach(), prior), kl(post, prior.detach())
+    loss = dyn * dynamics.clamp(min=free_bits) + rep * representation.clamp(min=free_bits)
+    return loss, dynamics.detach()
+
+
+def alpha_kl(
+    post: Float[Tensor, "*batch S K"], prior: Float[Tensor, "*batch S K"], *, alpha: float = 0.8, free_bits: float = 0.0
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """balanced_kl as DreamerV2 weighs it: alpha for the prior, 1 - alpha for the posterior."""
+    return balanced_kl(post, prior, free_bits=free_bits, dyn=alpha, rep=1 - alpha)
+
+
+def uniform_entropy(groups: int, classes: int) -> float:
+    """The largest entropy that such variables can have, in nats."""
+    return groups * math.log(classes)
