@@ -1,0 +1,154 @@
+"""N worlds as one, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from worldmodels.core.errors import ResumeError, SpecError
+from worldmodels.core.experience import Obs, Step
+from worldmodels.core.protocols import World
+from worldmodels.core.spec import ArraySpec, EnvSpec, describe
+
+Allocate = Callable[[tuple[int, ...], str], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """The arrays that N worlds write and a `Step` shows. They are made once and overwritten at every step."""
+
+    obs: dict[str, np.ndarray]  # (N, ...)
+    arrived: dict[str, np.ndarray]  # (N, ...), meaningful only where an episode has just ended
+    reward: Float32[np.ndarray, " N"]
+    terminated: Bool[np.ndarray, " N"]
+    truncated: Bool[np.ndarray, " N"]
+    extras: dict[str, np.ndarray]  # (N, ...)
+
+    @staticmethod
+    def make(spec: EnvSpec, width: int, allocate: Allocate = np.zeros) -> Buffers:
+        def arrays(specs: Mapping[str, ArraySpec]) -> dict[str, np.ndarray]:
+            return {name: allocate((width, *one.shape), one.dtype) for name, one in specs.items()}
+
+        return Buffers(
+            obs=arrays(spec.obs),
+            arrived=arrays(spec.obs),
+            reward=allocate((width,), "float32"),
+            terminated=allocate((width,), "bool"),
+            truncated=allocate((width,), "bool"),
+            extras=arrays(spec.extras),
+        )
+
+    def lanes(self, part: slice) -> Buffers:
+        """Views of some of the worlds."""
+
+        def cut(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {name: array[part] for name, array in arrays.items()}
+
+        flags = (self.reward[part], self.terminated[part], self.truncated[part])
+        return Buffers(cut(self.obs), cut(self.arrived), *flags, cut(self.extras))
+
+    def keep_arrivals(self) -> None:
+        """Copy what was seen on arrival, before first observations of new episodes overwrite it."""
+        for name, array in self.obs.items():
+            self.arrived[name][...] = array
+
+    def step(self, ended: bool) -> Step:
+        arrived = self.arrived if ended else self.obs
+        return Step(self.obs, arrived, self.reward, self.terminated, self.truncated, self.extras)
+
+
+class SerialEnv:
+    """N worlds stepped one after the other. Meets `core.protocols.Env`.
+
+    `step(...).arrived is step(...).obs` where no episode ended, so that nobody copies the same frames twice.
+    """
+
+    def __init__(self, make_world: Callable[[], World], width: int, buffers: Buffers | None = None) -> None:
+        self.worlds = [make_world() for _ in range(width)]
+        self.spec, self.width = self.worlds[0].spec, width
+        self.resumable = all(world.resumable for world in self.worlds)
+        self.buffers = Buffers.make(self.spec, width) if buffers is None else buffers
+        # Views are made once: slicing a row anew costs more than copying a small observation into it.
+        self._rows = [{name: array[n] for name, array in self.buffers.obs.items()} for n in range(width)]
+        self._extras = [{name: array[n : n + 1] for name, array in self.buffers.extras.items()} for n in range(width)]
+
+    def reset(self, seeds: Sequence[int]) -> Obs:
+        check_lanes("seeds", len(seeds), self.width)
+        for world, rows, seed in zip(self.worlds, self._rows, seeds, strict=True):
+            self._write_first(rows, world.reset(int(seed)))
+        return self.buffers.obs
+
+    def step(self, action: np.ndarray) -> Step:
+        return self.buffers.step(self.advance(action))
+
+    def advance(self, action: np.ndarray) -> bool:
+        """Take one step, write it into the buffers, and say whether any episode ended."""
+        check_lanes("actions", len(action), self.width)
+        reward, terminated, truncated = self.buffers.reward, self.buffers.terminated, self.buffers.truncated
+        over: list[int] = []
+        for n, move in enumerate(action.tolist() if self.spec.discrete else action):
+            obs, gained, died, cut, extras = self.worlds[n].step(move)
+            for name, row in self._rows[n].items():
+                row[...] = obs[name]
+            reward[n], terminated[n], truncated[n] = gained, died, cut
+            for name, row in self._extras[n].items():
+                row[0] = extras[name]
+            if died or cut:
+                over.append(n)
+        if over:
+            self.buffers.keep_arrivals()
+            for n in over:
+                self._write_first(self._rows[n], self.worlds[n].reset())
+        return bool(over)
+
+    def _write_first(self, rows: dict[str, np.ndarray], obs: Obs) -> None:
+        """Copy a first observation, and check it: `row[...] = x` would stretch or round a wrong one in silence."""
+        for name, spec in self.spec.obs.items():
+            array = np.asarray(obs[name]) if name in obs else None
+            if array is None or array.shape != spec.shape or array.dtype != spec.dtype:
+                found = "nothing" if array is None else f"{array.dtype} {array.shape}"
+                raise SpecError(
+                    f"{self.spec.name}: obs[{name!r}] is {found}",
+                    describe(spec),
+                    "let the world return what its spec declares",
+                )
+            rows[name][...] = array
+
+    def snapshot(self) -> dict[str, Any]:
+        check_resumable(self.resumable, self.spec)
+        return {"worlds": [world.snapshot() for world in self.worlds]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        check_restore(len(state["worlds"]), self.width)
+        for world, its in zip(self.worlds, state["worlds"], strict=True):
+            world.restore(its)
+
+    def close(self) -> None:
+        for world in self.worlds:
+            world.close()
+
+
+def check_lanes(what: str, found: int, width: int) -> None:
+    """SpecError unless there is one of them for each world."""
+    if found != width:
+        raise SpecError(f"{found} {what} for {width} worlds", f"{width} {what}", "give one per world")
+
+
+def check_resumable(resumable: bool, spec: EnvSpec) -> None:
+    """ResumeError if the worlds can not save themselves."""
+    if not resumable:
+        raise ResumeError(
+            f"{spec.name} can not save its state",
+            "a world that says resumable = True",
+            "end the open episodes as truncated and start new ones",
+        )
+
+
+def check_restore(found: int, width: int) -> None:
+    """ResumeError unless a snapshot is of an env of this width."""
+    if found != width:
+        raise ResumeError(f"a snapshot of {found} worlds", f"one of {width}", f"make the env with width={found}")
