@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from worldmodels.core.errors import SpecError
+from worldmodels.nn.conv import ConvDecoder, ConvEncoder, Nature, plan
+
+
+@pytest.mark.parametrize(
+    ("shape", "style", "bottom"),
+    [
+        ((3, 64, 64), "pool", (16, 4, 4)),
+        ((3, 64, 64), "stride", (32, 4, 4)),
+        ((1, 32, 32), "auto", (16, 4, 4)),
+        ((3, 96, 64), "pool", (16, 6, 4)),
+        ((4, 10, 10), "auto", (8, 6, 6)),
+        ((20, 7, 7), "grid", (8, 3, 3)),
+        ((3, 128, 128), "auto", (16, 4, 4)),
+    ],
+)
+def test_the_decoder_mirrors_the_encoder(shape, style, bottom):
+    encoder = ConvEncoder(shape, 4, style=style)
+    decoder = ConvDecoder(10, shape, 4, style=style)
+    assert encoder.plan.bottom == decoder.plan.bottom == bottom
+    assert encoder(torch.randn(2, 3, *shape)).shape == (2, 3, encoder.size)
+    assert decoder(torch.randn(2, 3, 10)).shape == (2, 3, *shape)
+
+
+@pytest.mark.parametrize("style", ["pool", "stride"])
+def test_leading_dimensions_and_memory_layout_change_nothing(style):
+    encoder = ConvEncoder((3, 32, 32), 4, style=style)
+    rows_last = torch.randn(2, 3, 32, 32, 3)
+    picture = rows_last.movedim(-1, -3)
+    one_by_one = torch.stack([torch.stack([encoder(x.contiguous()) for x in row]) for row in picture])
+    torch.testing.assert_close(encoder(picture), one_by_one, atol=1e-5, rtol=1e-5)
+
+
+def test_every_pixel_reaches_the_code_and_every_output_pixel_hears_the_feature():
+    encoder, decoder = ConvEncoder((2, 10, 10), 8), ConvDecoder(12, (2, 10, 10), 8)
+    picture = torch.randn(1, 2, 10, 10, requires_grad=True)
+    encoder(picture).square().sum().backward()
+    assert picture.grad is not None
+    assert (picture.grad != 0).all()
+    assert (decoder(torch.randn(1, 12)) != decoder(torch.randn(1, 12))).all()
+
+
+def test_a_picture_that_can_not_be_halved_is_refused_with_a_way_out():
+    with pytest.raises(SpecError, match="multiples of 16"):
+        ConvEncoder((3, 84, 84), 8)
+    with pytest.raises(SpecError, match="fewer multipliers"):
+        plan((3, 6, 6), 4, "grid", (1, 2, 4))
+
+
+def test_nature_has_the_published_number_of_weights():
+    net = Nature((4, 84, 84))
+    assert net.size == 3136
+    assert sum(p.numel() for p in net.parameters()) + 3136 * 512 + 512 == 1_684_128
+    assert net(torch.rand(2, 5, 4, 84, 84)).shape == (2, 5, 3136)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.nn.mlp import MLP, LayerNorm, RMSNorm, init_weights, make_activation, make_norm
+
+
+@pytest.mark.parametrize("axis", [-1, -3])
+def test_rms_norm_divides_by_the_root_mean_square_along_its_axis(axis):
+    x = torch.randn(2, 5, 5, 5) * 7
+    norm = RMSNorm(5, axis=axis)
+    norm.weight.data = torch.arange(1.0, 6)
+    expected = torch.empty_like(x)
+    for index in torch.cartesian_prod(torch.arange(2), torch.arange(5), torch.arange(5)).tolist():
+        where = (*index, slice(None)) if axis == -1 else (index[0], slice(None), *index[1:])
+        row = x[where]
+        expected[where] = row / math.sqrt(float((row**2).mean()) + 1e-4) * norm.weight.data
+    torch.testing.assert_close(norm(x), expected)
+
+
+def test_layer_norm_over_channels_equals_torch_on_channels_last():
+    x, norm = torch.randn(2, 6, 3, 4), LayerNorm(6, axis=-3)
+    norm.weight.data, norm.bias.data = torch.randn(6), torch.randn(6)
+    expected = nn.functional.layer_norm(x.movedim(1, -1), (6,), norm.weight, norm.bias, 1e-3).movedim(-1, 1)
+    torch.testing.assert_close(norm(x), expected)
+
+
+def test_norms_keep_half_precision_but_compute_in_single():
+    x = torch.full((4, 8), 300.0, dtype=torch.float16)  # 300 ** 2 overflows float16
+    for axis in (-1, -2):
+        out = RMSNorm(8 if axis == -1 else 4, axis=axis)(x)
+        assert out.dtype == torch.float16
+        torch.testing.assert_close(out.float(), torch.ones(4, 8), atol=1e-3, rtol=0)
+
+
+def test_dreamer_init_has_the_variance_of_one_over_fan_in_and_is_cut_at_two_deviations():
+    layer = nn.Linear(400, 2000)
+    init_weights(layer, "dreamer")
+    deviation = 1.1368 / math.sqrt(400)
+    assert float(layer.weight.detach().std()) == pytest.approx(1 / math.sqrt(400), rel=0.01)
+    assert float(layer.weight.detach().abs().max()) <= 2 * deviation
+    assert float(layer.weight.detach().abs().max()) > 1.9 * deviation
+    assert not layer.bias.any()
+
+
+def test_dreamer_init_of_a_convolution_counts_its_window_as_fan_in():
+    layer = nn.Conv2d(16, 64, 5)
+    init_weights(layer, "dreamer")
+    assert float(layer.weight.detach().std()) == pytest.approx(1 / math.sqrt(16 * 25), rel=0.02)
+
+
+def test_orthogonal_init_has_orthogonal_rows_of_the_asked_length():
+    layer = nn.Linear(32, 8)
+    init_weights(layer, "orthogonal", 0.5)
+    torch.testing.assert_close(layer.weight @ layer.weight.T, 0.25 * torch.eye(8))
+
+
+def test_an_out_scale_of_zero_starts_at_zero_and_still_learns():
+    mlp = MLP(3, 16, 2, 4, out_scale=0.0)
+    out = mlp(torch.randn(5, 7, 3))
+    assert out.shape == (5, 7, 4)
+    assert not out.any()
+    (out - 1).square().mean().backward()
+    assert mlp[-1].weight.grad.abs().sum() > 0
+
+
+def test_without_an_output_size_the_mlp_ends_with_its_last_activation():
+    mlp = MLP(3, 16, 2, activation="relu", norm="layer")
+    out = mlp(torch.randn(50, 3))
+    assert out.shape[-1] == mlp.size == 16
+    assert (out >= 0).all()
+
+
+def test_unknown_norms_and_activations_are_refused_by_name():
+    with pytest.raises(ConfigError, match="batch"):
+        make_norm("batch", 3)
+    with pytest.raises(ConfigError, match="sine"):
+        make_activation("sine")

@@ -1,0 +1,80 @@
+"""Things that follow slowly: a copy of a network, and the spread of returns."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from worldmodels.core.errors import ConfigError
+
+
+class Target(nn.Module):
+    """A copy of a network that moves `rate` of the way towards it at every `every`-th update; it gets no gradients.
+
+    rate=1 and every=1000 is DQN's hard copy, rate=0.02 DreamerV3's slow critic. The network itself is handed to
+    `update`, not kept, so that its parameters are registered once. Everything is in the state dict.
+    """
+
+    count: Tensor
+
+    def __init__(self, module: nn.Module, *, rate: float = 1.0, every: int = 1) -> None:
+        super().__init__()
+        if not 0 < rate <= 1 or every < 1:
+            raise ConfigError(f"a target with rate={rate}, every={every}", "0 < rate <= 1 and every >= 1", "mend it")
+        self.module = copy.deepcopy(module).requires_grad_(False)
+        self.rate, self.every = rate, every
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+    @torch.no_grad()
+    def update(self, source: nn.Module) -> None:
+        if self.every > 1:
+            self.count += 1
+            if int(self.count) % self.every:
+                return
+        _follow(self.module.parameters(), source.parameters(), self.rate)
+        for mine, its in zip(self.module.buffers(), source.buffers(), strict=True):
+            mine.copy_(its)
+
+
+def _follow(slow: Iterable[Tensor], fast: Iterable[Tensor], rate: float) -> None:
+    mine, its = list(slow), [x.detach() for x in fast]
+    if rate == 1:
+        torch._foreach_copy_(mine, its)  # pyright: ignore[reportPrivateImportUsage]
+    else:
+        torch._foreach_lerp_(mine, its, rate)  # pyright: ignore[reportPrivateImportUsage]
+
+
+class Normaliser(nn.Module):
+    """The range between two percentiles of what it was shown, averaged over updates (DreamerV3, without debias).
+
+    `scale` is that range, but at least `floor`: small returns are not blown up.
+    """
+
+    quantiles: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, rate: float = 0.01, percentiles: tuple[float, float] = (0.05, 0.95), floor: float = 1.0) -> None:
+        super().__init__()
+        self.rate, self.floor = rate, floor
+        self.register_buffer("quantiles", torch.tensor(percentiles), persistent=False)
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.zeros(()))
+
+    @torch.no_grad()
+    def update(self, values: Float[Tensor, "*N"]) -> None:
+        low, high = torch.quantile(values.detach().float().flatten(), self.quantiles)
+        self.low.lerp_(low, self.rate)
+        self.high.lerp_(high, self.rate)
+
+    @property
+    def scale(self) -> Float[Tensor, ""]:
+        return (self.high - self.low).clamp(min=self.floor)
