@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Float32
@@ -20,15 +20,22 @@ def unimix(logits: Float[Tensor, "*batch K"], mix: float = 0.01) -> Float32[Tens
     return ((1 - mix) * log_probs.exp() + mix / log_probs.shape[-1]).log()
 
 
-def sample(log_probs: Float[Tensor, "*batch K"], rng: torch.Generator | None = None) -> Float[Tensor, "*batch K"]:
-    """One-hot draws by the Gumbel-max trick, without gradient.
-
-    rng may live on another device than log_probs (draws are then moved); None is torch's global generator.
-    """
-    device = log_probs.device if rng is None else rng.device
+def gumbel(shape: Sequence[int], like: Tensor, rng: torch.Generator | None = None) -> Float[Tensor, "..."]:
+    """Standard Gumbel noise on the device of `like`; drawn where rng lives, None is torch's global generator."""
+    device = like.device if rng is None else rng.device
     # -log of an exponential draw is a Gumbel draw.
-    waiting = torch.empty(log_probs.shape, device=device, dtype=log_probs.dtype).exponential_(generator=rng)
-    return mode(log_probs.detach() - waiting.to(log_probs.device).log())
+    return -torch.empty(tuple(shape), device=device).exponential_(generator=rng).log().to(like.device)
+
+
+def sample(
+    log_probs: Float[Tensor, "*batch K"],
+    rng: torch.Generator | None = None,
+    *,
+    noise: Float[Tensor, "*batch K"] | None = None,
+) -> Float[Tensor, "*batch K"]:
+    """One-hot draws by the Gumbel-max trick, without gradient. `noise` is Gumbel noise drawn ahead of time."""
+    noise = gumbel(log_probs.shape, log_probs, rng) if noise is None else noise
+    return mode(log_probs.detach() + noise)
 
 
 def mode(log_probs: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
@@ -38,12 +45,15 @@ def mode(log_probs: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
 
 
 def straight_through(
-    log_probs: Float[Tensor, "*batch K"], rng: torch.Generator | None = None
+    log_probs: Float[Tensor, "*batch K"],
+    rng: torch.Generator | None = None,
+    *,
+    noise: Float[Tensor, "*batch K"] | None = None,
 ) -> Float[Tensor, "*batch K"]:
     """One-hot draws whose gradient is that of the probabilities. Bengio et al. (2013); Hafner et al. (2021), alg. 1."""
     probs = log_probs.exp()
     # The bracket is exactly 0, so that the draws stay exactly one-hot.
-    return sample(log_probs, rng) + (probs - probs.detach())
+    return sample(log_probs, rng, noise=noise) + (probs - probs.detach())
 
 
 def entropy(log_probs: Float[Tensor, "*batch S K"]) -> Float[Tensor, "*batch"]:
@@ -80,8 +90,3 @@ def alpha_kl(
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
     """balanced_kl as DreamerV2 weighs it: alpha for the prior, 1 - alpha for the posterior."""
     return balanced_kl(post, prior, free_bits=free_bits, dyn=alpha, rep=1 - alpha)
-
-
-def uniform_entropy(groups: int, classes: int) -> float:
-    """The largest entropy that such variables can have, in nats."""
-    return groups * math.log(classes)

@@ -1,9 +1,9 @@
-"""Averages over the steps that were taken, and shifts in time."""
+"""Statistics over the entries that count."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -37,8 +37,3 @@ def percentiles(x: Float[Tensor, "*batch"], low: float, high: float) -> tuple[Fl
     at = torch.tensor([low, high], device=flat.device) / 100
     below, above = flat.quantile(at).unbind()
     return below, above
-
-
-def arrived(x: Shaped[Tensor, "B T *rest"]) -> Shaped[Tensor, "B T+1 *rest"]:
-    """What led to each observation, from what was done between them: zeros stand before the first."""
-    return torch.cat([torch.zeros_like(x[:, :1]), x], 1)
