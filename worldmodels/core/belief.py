@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+B_ = TypeVar("B_", bound="Belief")  # not typing.Self: the tests' shape checker can not follow it
 
 
 @dataclass(frozen=True)
 class Belief:
     """A model's state of mind. Subclasses add tensors that share their leading dimensions."""
 
-    def map(self, f: Callable[[Tensor], Tensor]) -> Self:
+    def map(self: B_, f: Callable[[Tensor], Tensor]) -> B_:
         return replace(self, **{x.name: f(getattr(self, x.name)) for x in fields(self)})
-
-
-B_ = TypeVar("B_", bound=Belief)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class Resumable(Protocol):
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
+@runtime_checkable
 class World(Protocol):
     """One world, one episode at a time."""
 
@@ -51,6 +52,7 @@ class World(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class Env(Protocol):
     """N worlds as one. A world whose episode ended starts the next one within the same step."""
 
@@ -73,6 +75,7 @@ class Env(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class EnvRecipe(Protocol):
     """How to make an env: what `conf/env/*.yaml` becomes. Cheap to hold, picklable, no world is running yet."""
 
@@ -83,6 +86,7 @@ class EnvRecipe(Protocol):
         ...
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Observation to action, for N worlds at once, with a memory that the caller keeps."""
 
@@ -98,6 +102,7 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
 class Learner(Protocol):
     """What a stream of experience may ask of the stage that learns from it."""
 
@@ -112,6 +117,7 @@ class Learner(Protocol):
         ...
 
 
+@runtime_checkable
 class WorldModel(Protocol[B_]):
     """encode sees; observe acts with open eyes; imagine acts with closed eyes; decode tells.
 
