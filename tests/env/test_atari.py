@@ -1,0 +1,172 @@
+"""Frames and rules are those of Gymnasium and of ALE's own vector env; snapshots are exact."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from worldmodels.core.errors import ConfigError, ResumeError
+from worldmodels.env.area import resize
+from worldmodels.env.atari import Atari, seeds_of
+
+pytest.importorskip("ale_py")
+
+
+def _peer(monkeypatch, game: str, *, grey: bool, size: int, stack: int, noops: int, sticky: float):
+    """Gymnasium's own stack of wrappers; OpenCV's resize is replaced by ours, which the vector env checks."""
+    import ale_py
+    import gymnasium
+    from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
+
+    def area(frame, target, interpolation):
+        return resize(frame.reshape(*frame.shape[:2], -1), target[1], target[0]).reshape(
+            *target[::-1], *frame.shape[2:]
+        )
+
+    if not _has_opencv():
+        monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(resize=area, INTER_AREA=3))
+    gymnasium.register_envs(ale_py)
+    env = gymnasium.make(f"ALE/{game}-v5", frameskip=1, repeat_action_probability=sticky)
+    env = AtariPreprocessing(env, noop_max=noops, screen_size=size, grayscale_obs=grey)
+    return FrameStackObservation(env, stack, padding_type="zero")
+
+
+def _has_opencv() -> bool:
+    try:
+        import cv2
+    except ImportError:
+        return False
+    return hasattr(cv2, "__version__")
+
+
+@pytest.mark.parametrize(("game", "name", "obs"), [("breakout", "Breakout", "grey84"), ("pong", "Pong", "rgb64")])
+def test_frames_rewards_and_ends_equal_those_of_gymnasium(monkeypatch, game, name, obs):
+    recipe = Atari(game, obs=obs, stack=2, noops=30, sticky=0.25)
+    seed = next(s for s in range(100) if int(np.random.SeedSequence(s).generate_state(2)[1]) < 2**31)
+    world = recipe.world()
+    peer = _peer(monkeypatch, name, grey=recipe.colours == 1, size=recipe.size, stack=2, noops=30, sticky=recipe.sticky)
+    rng = np.random.default_rng(0)
+    ours, (theirs, _) = world.reset(seed), peer.reset(seed=seed)
+    ends = 0
+    for _ in range(400):
+        flat = theirs.reshape(2, 84, 84, 1) if obs == "grey84" else theirs
+        np.testing.assert_array_equal(ours["image"], np.concatenate(list(flat), axis=-1))
+        action = int(rng.integers(world.spec.action_size))
+        ours, reward, terminated, truncated, extras = world.step(action)
+        theirs, *rest = peer.step(action)
+        assert [reward, terminated, truncated] == rest[:3]
+        assert extras["lives"] == rest[3]["lives"]
+        if terminated or truncated:
+            ends += 1
+            ours, (theirs, _) = world.reset(), peer.reset()
+    assert ends > 0 or game == "pong"
+
+
+@pytest.mark.parametrize("obs", ["grey84", "rgb64"])
+def test_the_native_env_equals_the_python_one(obs):
+    options = {"obs": obs, "stack": 2, "noops": 0, "sticky": 0.25, "time_limit": 1200}
+    python, native = Atari("breakout", **options).make(2), Atari("breakout", **options, native=True).make(2)
+    np.testing.assert_array_equal(python.reset([1, 2])["image"], native.reset([1, 2])["image"])
+    rng, ends = np.random.default_rng(1), np.zeros(2, int)
+    for _ in range(350):
+        action = rng.integers(python.spec.action_size, size=2)
+        ours, theirs = python.step(action), native.step(action)
+        for name in ("reward", "terminated", "truncated"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+        np.testing.assert_array_equal(ours.arrived["image"], theirs.arrived["image"])
+        np.testing.assert_array_equal(ours.obs["image"], theirs.obs["image"])
+        ends += ours.terminated | ours.truncated
+    assert (ends > 0).all()
+    with pytest.raises(ResumeError, match="native=false"):
+        native.snapshot()
+
+
+def test_a_restored_world_goes_on_bit_for_bit_in_another_object():
+    recipe = Atari("breakout", obs="grey84", sticky=0.25)
+    world, rng = recipe.world(), np.random.default_rng(2)
+    world.reset(3)
+    for action in rng.integers(4, size=130):
+        if any(world.step(int(action))[2:4]):
+            world.reset()
+    state, other = world.snapshot(), recipe.world()
+    other.reset(77)
+    other.restore(state)
+    ends = 0
+    for action in rng.integers(4, size=300).tolist():
+        ours, theirs = world.step(action), other.step(action)
+        assert ours[1:4] == theirs[1:4]
+        np.testing.assert_array_equal(ours[0]["image"], theirs[0]["image"])
+        if ours[2]:
+            ends += 1
+            np.testing.assert_array_equal(world.reset()["image"], other.reset()["image"])
+    assert ends > 0
+
+
+def test_the_same_seed_brings_the_same_game_and_another_does_not():
+    world = Atari("breakout", obs="grey84").world()
+
+    def play(seed):
+        world.reset(seed)
+        return np.stack([world.step(k % 4)[0]["image"] for k in range(60)])
+
+    first = play(0)
+    np.testing.assert_array_equal(first, play(0))
+    assert not np.array_equal(first, play(1))
+
+
+def test_a_lost_life_ends_the_episode_only_if_asked():
+    def first_loss(flag):
+        world = Atari("breakout", obs="grey84", terminal_on_life_loss=flag, sticky=0.0).world()
+        world.reset(0)
+        for _ in range(200):
+            _, _, terminated, _, extras = world.step(1)
+            if extras["lives"] == 4:
+                return terminated
+        raise AssertionError("no life was lost")
+
+    assert first_loss(True)
+    assert not first_loss(False)
+
+
+def test_the_time_limit_truncates_after_so_many_frames():
+    world = Atari("pong", obs="grey84", time_limit=100, noops=0, frame_skip=4).world()
+    world.reset(0)
+    flags = [world.step(0)[2:4] for _ in range(25)]
+    assert flags[-1] == (False, True)
+    assert not any(any(flag) for flag in flags[:-1])
+
+
+def test_full_actions_are_the_same_eighteen_in_every_game():
+    names = {Atari(game, full_actions=True).spec().action_names for game in ("pong", "breakout")}
+    assert len(names) == 1
+    assert len(names.pop()) == 18
+    assert Atari("breakout").spec().action_names == ("noop", "fire", "right", "left")
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ({"game": "brekout"}, "breakout"),
+        ({"game": "MsPacman"}, "ms_pacman"),
+        ({"obs": "gray84"}, "grey84"),
+        ({"sticky": 1.5}, "0.25"),
+        ({"frame_skip": 0}, "frame_skip"),
+        ({"native": True, "mode": 0}, "native=false"),
+    ],
+)
+def test_bad_options_are_refused_with_a_remedy(options, hint):
+    with pytest.raises(ConfigError) as caught:
+        Atari(**options)
+    assert hint in caught.value.do
+
+
+def test_an_unknown_mode_lists_the_known_ones():
+    with pytest.raises(ConfigError, match="one of"):
+        Atari("breakout", mode=999).world()
+
+
+def test_seeds_never_are_negative_for_the_emulator():
+    assert all(seeds_of(seed)[1] >= 0 for seed in range(200))
