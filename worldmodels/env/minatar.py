@@ -1,0 +1,103 @@
+"""MinAtar: five small games on a 10 x 10 grid. Young & Tian (2019), arXiv:1903.03176."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+import numpy as np
+
+from worldmodels.core.errors import ConfigError, MissingExtraError
+from worldmodels.core.experience import Obs
+from worldmodels.core.protocols import World
+from worldmodels.core.snapshot import freeze, thaw
+from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.env.recipe import Recipe
+from worldmodels.env.wrappers import check_limit, limited
+
+GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+ACTIONS = ("noop", "left", "up", "right", "down", "fire")
+
+
+@dataclass(frozen=True)
+class MinAtar(Recipe):
+    """One of the five games, seen as (10, 10, C) planes; C depends on the game.
+
+    game: asterix, breakout, freeway, seaquest or space_invaders.
+    sticky: probability that the game repeats the last action instead of taking the new one.
+    ramping: the game becomes harder as it goes on (asterix, seaquest, space_invaders).
+    actions: `minimal` offers those that do something in this game, `full` all six in all games.
+    time_limit: steps after which an episode is truncated; without one, perfect play never ends.
+    """
+
+    game: str = "breakout"
+    sticky: float = 0.1
+    ramping: bool = True
+    actions: Literal["minimal", "full"] = "minimal"
+    time_limit: int | None = 27_000
+
+    def __post_init__(self) -> None:
+        if self.game not in GAMES:
+            raise ConfigError(f"game={self.game!r}", f"one of {', '.join(GAMES)}", "choose a MinAtar game")
+        if self.actions not in ("minimal", "full"):
+            raise ConfigError(f"actions={self.actions!r}", "minimal or full", "choose an action set")
+        if not 0 <= self.sticky <= 1:
+            raise ConfigError(f"sticky={self.sticky}", "a probability in [0, 1]", "choose another sticky")
+        check_limit(self.time_limit)
+
+    def world(self) -> World:
+        return limited(_Game(self), self.time_limit)
+
+
+class _Game:
+    """A running game. The sticky action is forgotten at reset, whereas in the original it outlives the episode.
+
+    Otherwise the same seed and actions give the same episode as MinAtar's own `Environment`.
+    """
+
+    resumable = True
+
+    def __init__(self, recipe: MinAtar) -> None:
+        self._game: Any = _engine(recipe.game).Env(ramping=recipe.ramping)
+        self._random: np.random.RandomState = self._game.random
+        self._sticky, self._last = recipe.sticky, 0
+        # Which of the six actions each of ours is.
+        self._moves = self._game.minimal_action_set() if recipe.actions == "minimal" else list(range(len(ACTIONS)))
+        self.spec = EnvSpec(
+            name=f"minatar/{recipe.game}",
+            obs={"grid": ArraySpec(tuple(self._game.state_shape()), "bool", "planes")},
+            action_size=len(self._moves),
+            action_names=tuple(ACTIONS[move] for move in self._moves),
+        )
+
+    def reset(self, seed: int | None = None) -> Obs:
+        if seed is not None:
+            self._random = self._game.random = np.random.RandomState(seed)  # noqa: NPY002 the games call its methods
+        self._last = 0
+        self._game.reset()
+        return {"grid": self._game.state()}
+
+    def step(self, action: int) -> tuple[Obs, float, bool, bool, Obs]:
+        if self._random.rand() >= self._sticky:
+            self._last = self._moves[action]
+        reward, terminated = self._game.act(self._last)
+        return {"grid": self._game.state()}, float(reward), terminated, False, {}
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"last": self._last, "game": freeze(vars(self._game))}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._last = state["last"]
+        vars(self._game).update(thaw(state["game"]))
+        self._random = self._game.random
+
+    def close(self) -> None:
+        pass
+
+
+def _engine(game: str) -> Any:
+    try:
+        return import_module(f"minatar.environments.{game}")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("minatar", "minatar") from error
