@@ -1,0 +1,94 @@
+"""What a store keeps, as named arrays, and whether a piece of an episode has exactly those."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worldmodels.core.errors import SpecError, StoreError
+from worldmodels.core.experience import Episode
+from worldmodels.core.spec import ArraySpec, EnvSpec, describe
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The head of a store: `store.json`. `extras` are what the world tells and what the policy adds."""
+
+    spec: EnvSpec
+    extras: Mapping[str, ArraySpec] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, spec in self.columns().items():
+            if not re.fullmatch(r"[\w.-]+", name) or not spec.size:
+                raise SpecError(f"{name!r} of shape {spec.shape}", "a plain name and at least one number", "rename it")
+
+    def columns(self) -> dict[str, ArraySpec]:
+        """Every array that is kept, by the name of its file."""
+        flag = ArraySpec((), "bool")
+        return {
+            **{f"obs.{name}": spec for name, spec in self.spec.obs.items()},
+            "action": self.spec.action,
+            "reward": ArraySpec((), "float32"),
+            "terminated": flag,
+            "truncated": flag,
+            **{f"extras.{name}": spec for name, spec in self.extras.items()},
+        }
+
+    def arrays(self, piece: Episode) -> dict[str, list[np.ndarray]]:
+        """What to write for a piece of T steps: T + 1 rows per array, zeros after the last step."""
+        if not len(piece):
+            raise SpecError(f"a piece of episode {piece.number} without steps", "at least one", "leave it out")
+        given = {
+            **{f"obs.{name}": array for name, array in piece.obs.items()},
+            "action": piece.action,
+            "reward": piece.reward,
+            **{f"extras.{name}": array for name, array in piece.extras.items()},
+        }
+        columns = self.columns()
+        flags = {"terminated": piece.terminated, "truncated": piece.truncated}
+        found = [
+            f"{name}: {describe(columns.get(name))} in the store, {_shape(given.get(name))} given"
+            for name in sorted((given.keys() | columns.keys()) - flags.keys())
+            if name not in columns or _shape(given.get(name)) != (columns[name].shape, columns[name].dtype)
+        ]
+        if found:
+            raise SpecError("; ".join(found), "the arrays that the store was made for", "use a store of its own")
+        for name, flag in flags.items():
+            given[name] = np.zeros(len(piece), bool)
+            given[name][-1] = flag
+        return {name: [given[name]] + [spec.zeros(1)] * (name[:4] != "obs.") for name, spec in columns.items()}
+
+    def write(self, folder: Path) -> None:
+        """Whole or not at all."""
+        tree = {"format": FORMAT, "spec": self.spec.to_json(), "extras": {k: asdict(v) for k, v in self.extras.items()}}
+        half = folder / "store.json.tmp"
+        half.write_text(json.dumps(tree, indent=1))
+        half.rename(folder / "store.json")
+
+    @staticmethod
+    def read(folder: Path) -> Layout:
+        """StoreError where there is no store, or one that we can not read."""
+        path = folder / "store.json"
+        if not path.exists():
+            raise StoreError(f"no episode store in {folder}", "a folder with store.json", "record one with record.py")
+        try:
+            tree: dict[str, Any] = json.loads(path.read_text())
+            if tree["format"] != FORMAT:
+                raise StoreError(f"{path} has format {tree['format']}", f"format {FORMAT}", "use a newer worldmodels")
+            return Layout(EnvSpec.from_json(tree["spec"]), {k: ArraySpec(**v) for k, v in tree["extras"].items()})
+        except (json.JSONDecodeError, KeyError, TypeError) as broken:
+            raise StoreError(
+                f"{path} is damaged: {broken}", "the description of the store", "copy it from a store of the same env"
+            ) from broken
+
+
+def _shape(array: np.ndarray | None) -> tuple[tuple[int, ...], str] | str:
+    return "absent" if array is None else (array.shape[1:], array.dtype.name)

@@ -1,0 +1,62 @@
+"""One writer per folder, and the name of the one who has it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+from worldmodels.core.errors import LockError
+
+_HELD: set[Path] = set()  # record locks do not exclude their own process, so it remembers what it holds
+
+
+class Lock:
+    """A file that says which process owns a folder. The kernel frees it when that process dies, however it dies.
+
+    A record lock and not `flock`: forked workers of the owner would keep the latter alive after its death.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Takes the lock at once; LockError names the owner if there is one."""
+        self.path = path.resolve()
+        if self.path in _HELD:
+            raise self._refusal("this very process")
+        self.file = self.path.open("a+", encoding="utf-8")
+        try:
+            fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as refused:
+            self.file.seek(0)
+            owner = _describe(self.file.read())
+            self.file.close()
+            raise self._refusal(owner) from refused
+        _HELD.add(self.path)
+        self.file.truncate(0)
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        with contextlib.suppress(OSError):  # on a full disk the lock holds all the same, only without a name
+            self.file.write(json.dumps(owner))
+            self.file.flush()
+
+    def release(self) -> None:
+        if self.path in _HELD:
+            _HELD.discard(self.path)
+            self.file.close()
+
+    def _refusal(self, owner: str) -> LockError:
+        return LockError(
+            f"{self.path.parent} is being written by {owner}",
+            "one writer at a time",
+            "wait for it or stop it; reading is possible meanwhile",
+        )
+
+
+def _describe(text: str) -> str:
+    try:
+        owner = json.loads(text)
+        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return "another process"

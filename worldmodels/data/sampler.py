@@ -1,0 +1,186 @@
+"""Which windows to learn from: every step that can begin one is a candidate, however long its episode or piece."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from worldmodels.core.errors import ConfigError, StoreError
+from worldmodels.core.experience import Batch
+from worldmodels.core.rng import Rng
+from worldmodels.data.store import EpisodeStore
+from worldmodels.data.table import Table
+from worldmodels.data.weights import Weights
+
+
+class Runs(NamedTuple):
+    """Consecutive steps of one episode that may begin a window."""
+
+    place: Int64[np.ndarray, " n"]
+    first: Int64[np.ndarray, " n"]
+    count: Int64[np.ndarray, " n"]
+
+
+@dataclass
+class Uniform:
+    """`batch` windows of `length` steps, each possible start as likely as any other.
+
+    By default a window lies whole inside an episode. `pad` lets it begin at any step, and masks what would come after
+    the episode's end; `cross` also lets it begin anywhere, and goes on in the next episode. `among` are the numbers of
+    the episodes to draw from, by default all.
+    """
+
+    length: int
+    batch: int
+    cross: bool = False
+    pad: bool = False
+    among: Int64[np.ndarray, " n"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.batch < 1:
+            raise ConfigError(f"windows of {self.length} steps, {self.batch} at a time", "at least 1", "ask for more")
+
+    def over(self, numbers: Int64[np.ndarray, " n"]) -> Self:
+        """The same for these episodes alone, such as one side of `store.split`."""
+        return replace(self, among=numbers)
+
+    def sample(self, store: EpisodeStore, rng: Rng) -> Batch:
+        """StoreError if no window fits."""
+        runs = self._runs(store)
+        ends = np.cumsum(runs.count)
+        if not len(ends) or not ends[-1]:
+            raise self._nothing(store)
+        drawn = rng.numpy.integers(ends[-1], size=self.batch)
+        run = np.searchsorted(ends, drawn, side="right")
+        first = runs.first[run] + drawn - (ends - runs.count)[run]
+        key = np.stack([store.index.table.number.values[runs.place[run]], first], 1)
+        return store.windows(key, self.length, cross=self.cross, among=self.among)
+
+    def update(self, key: Int64[Tensor, "B 2"], priority: Float[Tensor, " B"]) -> None:
+        """Uniform draws do not care."""
+
+    def snapshot(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        pass
+
+    @property
+    def _needed(self) -> int:
+        """Steps from a start to its episode's end."""
+        return 1 if self.cross or self.pad else self.length
+
+    def _runs(self, store: EpisodeStore) -> Runs:
+        table = store.index.table
+        place = np.arange(len(table)) if self.among is None else table.places(self.among)
+        count = np.maximum(table.length.values[place] - self._needed + 1, 0)
+        return Runs(place, np.zeros_like(place), count)
+
+    def _nothing(self, store: EpisodeStore) -> StoreError:
+        lengths = store.index.table.length.values
+        if self.among is not None:
+            lengths = lengths[store.index.table.places(self.among)]
+        where = f"{store.folder}, of which {len(lengths)} episodes are to be used,"
+        if not len(lengths):
+            return StoreError(f"{where} has nothing to draw from", "at least one episode", "record more first")
+        return StoreError(
+            f"{where} has no window of {self.length} steps; the longest episode has {lengths.max()}",
+            f"an episode of at least {self.length} steps",
+            "take a shorter length, or allow pad=true or cross=true",
+        )
+
+
+@dataclass
+class Recent(Uniform):
+    """Uniform over the last `steps` steps that were recorded, in whichever episodes they lie."""
+
+    steps: int = 100_000
+
+    def _runs(self, store: EpisodeStore) -> Runs:
+        table = store.index.table
+        place, start, length = (column.values for column in table.arrived[:3])
+        if self.among is not None:
+            kept = np.isin(place, table.places(self.among))
+            place, start, length = place[kept], start[kept], length[kept]
+        before = np.cumsum(length[::-1])[::-1] - length  # steps recorded after each piece
+        late = before < self.steps
+        place, start, length, before = place[late], start[late], length[late], before[late]
+        first = start + np.maximum(length + before - self.steps, 0)
+        last = np.minimum(start + length, table.length.values[place] - self._needed + 1)
+        return Runs(place, first, np.maximum(last - first, 0))
+
+
+@dataclass
+class Prioritised(Uniform):
+    """Windows drawn in proportion to priority ** alpha. Schaul et al. (2016), sec. 3.3, proportional variant.
+
+    New ones get the greatest priority seen so far. `weight` of the batch is (N p) ** -beta, divided by its greatest in
+    the batch (the paper: in the memory), so that updates are only ever scaled down.
+    """
+
+    alpha: float = 0.6
+    beta: float = 0.4
+    epsilon: float = 1e-6  # added to priorities, so that no window is lost for good
+    weights: Weights = field(default_factory=Weights, init=False, repr=False)
+    greatest: float = field(default=1.0, init=False)
+    seen: int = field(default=0, init=False)  # pieces taken in
+    candidates: int = field(default=0, init=False)
+    table: Table = field(default_factory=Table, init=False, repr=False)
+
+    def sample(self, store: EpisodeStore, rng: Rng) -> Batch:
+        self._take_in(store)
+        if not self.candidates:
+            raise self._nothing(store)
+        row = self.weights.draw(self.batch, rng.numpy)
+        arrived = self.table.arrived
+        piece = np.searchsorted(arrived.row.values, row, side="right") - 1
+        first = arrived.start.values[piece] + row - arrived.row.values[piece]
+        key = np.stack([self.table.number.values[arrived.place.values[piece]], first], 1)
+        share = self.weights.get(row) / self.weights.sums.sum()
+        weight = (self.candidates * share) ** -self.beta
+        batch = store.windows(key, self.length, cross=self.cross, among=self.among)
+        return replace(batch, weight=torch.from_numpy((weight / weight.max()).astype(np.float32)))
+
+    def update(self, key: Int64[Tensor, "B 2"], priority: Float[Tensor, " B"]) -> None:
+        """How surprising the windows of the last batch were; they are told by their key."""
+        keys = key.numpy()
+        row = self.table.rows(self.table.places(keys[:, 0]), keys[:, 1])
+        value = np.abs(priority.detach().cpu().numpy().astype(np.float64)) + self.epsilon
+        self.greatest = max(self.greatest, float(value.max()))
+        self.weights.put(row, value**self.alpha)
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "greatest": self.greatest,
+            "seen": self.seen,
+            "candidates": self.candidates,
+            "weights": torch.from_numpy(self.weights.blocks.copy()),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.greatest, self.seen, self.candidates = state["greatest"], state["seen"], state["candidates"]
+        self.weights = Weights()
+        self.weights.blocks = state["weights"].numpy().copy()
+        self.weights.sums = self.weights.blocks.sum(1)
+
+    def _take_in(self, store: EpisodeStore) -> None:
+        """Give every start that became possible since the last call the greatest priority."""
+        self.table = table = store.index.table
+        arrived, wanted = table.arrived, None if self.among is None else set(table.places(self.among).tolist())
+        rows: list[np.ndarray] = []
+        for piece in range(self.seen, arrived.row.size):
+            place, start = int(arrived.place.values[piece]), int(arrived.start.values[piece])
+            end = start + int(arrived.length.values[piece])
+            first = np.arange(max(start - self._needed + 1, 0), end - self._needed + 1)
+            if first.size and (wanted is None or place in wanted):
+                rows.append(table.rows(np.full_like(first, place), first))
+        self.seen = arrived.row.size
+        if rows:
+            fresh = np.concatenate(rows)
+            self.candidates += len(fresh)
+            self.weights.put(fresh, self.greatest**self.alpha)

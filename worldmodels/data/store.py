@@ -1,0 +1,258 @@
+"""Episodes on disk, appended in pieces while they are lived and read as random windows."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from worldmodels.core.errors import SpecError, StoreError
+from worldmodels.core.experience import Batch, Episode
+from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.data.column import Column
+from worldmodels.data.index import Damage, Index
+from worldmodels.data.journal import Journal
+from worldmodels.data.layout import Layout
+from worldmodels.data.lock import Lock
+from worldmodels.data.split import Split, split
+from worldmodels.data.table import Episodes, Piece
+
+
+class EpisodeStore:
+    """A folder of flat arrays and an index. One process may write, any number may read at the same time.
+
+    A piece of T steps takes T + 1 rows of every array; the last one holds the final observation and zeros. It counts
+    from the moment its line stands in the index, which is written after its data: a process killed at any time leaves
+    every counted piece whole. A power cut may also take what the operating system had not yet put on the disk since
+    the last `flush(sync=True)` or `close()`; checksums tell.
+    """
+
+    def __init__(self, folder: Path, *, write: bool) -> None:
+        """Use `create` or `open`."""
+        self.layout, self.folder = Layout.read(folder), folder
+        self.lock = Lock(folder / "writer.lock") if write else None
+        self.columns = {
+            name: Column(folder / f"{name}.raw", spec, write=write) for name, spec in self.layout.columns().items()
+        }
+        self.index = Index(Journal(folder / "index.jsonl", write=write))
+        self.refresh()
+        if write:
+            self.index.journal.cut(len(self.index.journal))
+
+    @staticmethod
+    def create(folder: str | Path, spec: EnvSpec, *, extras: Mapping[str, ArraySpec] | None = None) -> EpisodeStore:
+        """A new, empty store, open for writing. `extras` is what the policy tells beside what the spec declares."""
+        folder = Path(folder)
+        if (folder / "store.json").exists():
+            raise StoreError(f"{folder} holds a store already", "a new folder", "open it, or choose another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        layout = Layout(spec, {**spec.extras, **(extras or {})})
+        for name, array in layout.columns().items():
+            Column(folder / f"{name}.raw", array, write=True).close()
+        Journal(folder / "index.jsonl", write=True).close()
+        layout.write(folder)
+        return EpisodeStore(folder, write=True)
+
+    @staticmethod
+    def open(folder: str | Path, *, write: bool = False, spec: EnvSpec | None = None) -> EpisodeStore:
+        """An existing store; SpecError if it was made for another world than `spec`."""
+        store = EpisodeStore(Path(folder), write=write)
+        found = store.spec.differences(spec) if spec else []
+        if found:
+            store.close()
+            raise SpecError(f"{folder} differs: {'; '.join(found)}", "a store of the same shapes", "use another store")
+        return store
+
+    @property
+    def spec(self) -> EnvSpec:
+        return self.layout.spec
+
+    @property
+    def extras(self) -> Mapping[str, ArraySpec]:
+        return self.layout.extras
+
+    @property
+    def steps(self) -> int:
+        return self.index.table.steps
+
+    @property
+    def next_number(self) -> int:
+        """The first of the episode numbers that are free for a recording that goes on."""
+        return int(self.index.table.number.values.max(initial=-1)) + 1
+
+    @property
+    def episodes(self) -> Episodes:
+        return self.index.table.episodes()
+
+    def __len__(self) -> int:
+        """Episodes, running ones included."""
+        return len(self.index.table)
+
+    def __getitem__(self, number: int) -> Episode:
+        """One episode, whole, as far as it was lived."""
+        table = self.index.table
+        place = int(table.places([number])[0])
+        steps = np.arange(int(table.length.values[place]) + 1)
+        whole = self._take(table.rows(np.full(len(steps), place), steps))
+        return Episode(
+            obs={name: whole[f"obs.{name}"] for name in self.spec.obs},
+            action=whole["action"][:-1],
+            reward=whole["reward"][:-1],
+            terminated=bool(table.terminated.values[place]),
+            truncated=bool(table.truncated.values[place]),
+            extras={name: whole[f"extras.{name}"][:-1] for name in self.extras},
+            source=table.source[place],
+            number=number,
+        )
+
+    def extend(self, pieces: Sequence[Episode]) -> None:
+        """Append pieces of one or several episodes, each continuing where the store's end of its episode is.
+
+        SpecError for other arrays, StoreError for a gap, an ended episode, or a full disk; nothing is kept then.
+        """
+        self._demand_writer()
+        if not pieces:
+            return
+        given = [self.layout.arrays(piece) for piece in pieces]
+        lines = self._lines(pieces, given)
+        try:
+            for name, column in self.columns.items():
+                column.write(self.index.rows, [array for arrays in given for array in arrays[name]])
+            self.index.append(lines)
+        except OSError as full:
+            raise StoreError(
+                f"{self.folder} can not grow: {full.strerror}",
+                f"room for {sum(len(piece) for piece in pieces)} more steps",
+                f"make room and go on; the {self.steps} steps that it holds are whole",
+            ) from full
+
+    def windows(
+        self,
+        key: Tensor | np.ndarray,
+        length: int,
+        *,
+        cross: bool = False,
+        among: Int64[np.ndarray, " n"] | None = None,
+    ) -> Batch:
+        """Windows of `length` steps from (episode number, first step), key (B, 2).
+
+        Without `cross` a window stays in its episode and is padded after its end. With it, the next of the episodes
+        `among` (numbers; all by default) follows, and the first one follows the last.
+        """
+        keys, table = np.array(key, np.int64), self.index.table
+        place, first = table.places(keys[:, 0]), keys[:, 1]
+        if np.any((first < 0) | (first >= table.length.values[place])):
+            raise StoreError("a window that begins outside its episode", "0 <= first step < length", "see `.episodes`")
+        if cross:
+            ring = None if among is None else table.places(among)
+            places, steps = table.across(place, first, length + 1, ring)
+            mask = steps[:, :-1] < table.length.values[places[:, :-1]]
+        else:
+            places, steps = table.inside(place, first, length + 1)
+            mask = first[:, None] + np.arange(length) < table.length.values[place][:, None]
+        rows = table.rows(places, steps)
+        taken = {name: torch.from_numpy(array) for name, array in self._take(rows, brief=True).items()}
+        return Batch(
+            obs={name: taken[f"obs.{name}"] for name in self.spec.obs},
+            **{name: taken[name] for name in ("action", "reward", "terminated", "truncated")},
+            first=torch.from_numpy(steps == 0),
+            mask=torch.from_numpy(mask),
+            extras={name: taken[f"extras.{name}"] for name in self.extras},
+            key=torch.from_numpy(keys),
+        )
+
+    def split(self, fraction: float, seed: int = 0) -> Split:
+        """Hold out about that fraction of the episodes. A growing store never moves an episode to the other side."""
+        return split(self.index.table.number.values, fraction, seed)
+
+    def snapshot(self) -> dict[str, Any]:
+        """A cursor: how much the store holds now. The episodes themselves are on disk already."""
+        self.flush()
+        return self.index.snapshot()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Cut back to a cursor; what came later vanishes. ResumeError if this store never stood there."""
+        self._demand_writer()
+        self.index.restore(state, self._available())
+
+    def refresh(self) -> None:
+        """See what a writer in another process did since."""
+        self.index.refresh(self._available())
+
+    def verify(self) -> list[Damage]:
+        """Every piece whose line or data is not what was written; reads the whole store."""
+        found = list(self.index.damage)
+        for line, piece in self.index.counted():
+            bad = [
+                name
+                for name, column in self.columns.items()
+                if _checksum([column.read(piece.row, piece.length + 1)]) != piece.crc.get(name)
+            ]
+            if bad:
+                found.append(Damage(line, piece.number, piece.start, f"checksum of {', '.join(bad)} differs"))
+        return sorted(found)
+
+    def flush(self, *, sync: bool = False) -> None:
+        """Everything counted is in the hands of the operating system; with `sync`, on the disk."""
+        if sync and self.lock is not None:
+            for column in self.columns.values():
+                column.sync()
+            self.index.journal.sync()
+
+    def close(self) -> None:
+        if self.lock is not None:
+            self.flush(sync=True)
+            for column in self.columns.values():
+                column.trim(self.index.rows)
+            self.lock.release()
+        for column in self.columns.values():
+            column.close()
+        self.index.journal.close()
+
+    def _available(self) -> int:
+        return min(column.available for column in self.columns.values())
+
+    def _demand_writer(self) -> None:
+        if self.lock is None:
+            raise StoreError(f"{self.folder} is open for reading", "one open for writing", "open(folder, write=True)")
+
+    def _take(self, rows: Int64[np.ndarray, "..."], *, brief: bool = False) -> dict[str, np.ndarray]:
+        """Every array at these rows; `brief` leaves the last moment to observations alone."""
+        last, taken = int(rows.max()), {}
+        steps = np.ascontiguousarray(rows[..., :-1]) if brief else rows
+        for name, column in self.columns.items():
+            taken[name] = column.take(rows if name.startswith("obs.") else steps, last)
+        return taken
+
+    def _lines(self, pieces: Sequence[Episode], given: Sequence[Mapping[str, list[np.ndarray]]]) -> list[Piece]:
+        """The lines for these pieces; StoreError if one does not continue its episode."""
+        row, reached, lines = self.index.rows, dict[int, tuple[int | None, float]](), list[Piece]()
+        for piece, arrays in zip(pieces, given, strict=True):
+            step, so_far = reached.get(piece.number) or self.index.table.reached(piece.number)
+            if step != piece.start:
+                raise StoreError(
+                    f"a piece of episode {piece.number} from step {piece.start}",
+                    "none, it has ended" if step is None else f"a piece from step {step}",
+                    f"number new episodes from {self.next_number} on, and leave out no piece",
+                )
+            total = so_far + float(piece.reward.sum(dtype=np.float64))
+            crc = {name: _checksum(parts) for name, parts in arrays.items()}
+            source = {} if piece.start else piece.source
+            flags = (piece.terminated, piece.truncated)
+            lines.append(Piece(piece.number, piece.start, len(piece), row, *flags, total, source, crc))
+            reached[piece.number] = (None if piece.ended else piece.start + len(piece), total)
+            row += len(piece) + 1
+        return lines
+
+
+def _checksum(arrays: Sequence[np.ndarray]) -> int:
+    value = 0
+    for array in arrays:
+        value = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), value)
+    return value
