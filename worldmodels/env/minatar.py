@@ -73,7 +73,7 @@ class _Game:
 
     def reset(self, seed: int | None = None) -> Obs:
         if seed is not None:
-            self._random = self._game.random = np.random.RandomState(seed)  # noqa: NPY002 the games call its methods
+            self._random = self._game.random = np.random.RandomState(seed)
         self._last = 0
         self._game.reset()
         return {"grid": self._game.state()}
