@@ -59,15 +59,21 @@ class Driver:
         return self._lanes.open
 
     @property
+    def started(self) -> bool:
+        return self._started
+
+    @property
     def next_number(self) -> int:
         """The number of the episode that begins next."""
         return self._next
 
     def begin(self, number: int) -> None:
-        """Continue a recording that holds `number` episodes: go on counting, and never repeat their randomness."""
-        if self._started:
-            raise ConfigError("a driver that has already stepped", "a new one", "call begin before the first step")
-        self.rng, self._next = self.rng.child("from", number), number
+        """Begin new episodes, numbered from `number` on and never the same as under another number.
+
+        For a recording that holds `number` episodes already. Whatever is open is dropped.
+        """
+        self.rng, self._next, self._started = self.rng.child("from", number), number, False
+        self._lanes.clear()
 
     def switch(self, policy: Policy) -> None:
         """Let another policy act from here on. Its memory is fresh, in the midst of the episodes."""

@@ -83,6 +83,10 @@ class Lanes:
         self.row[lane] = base
         return piece
 
+    def clear(self) -> None:
+        """Drop all open pieces. The lanes then wait for `begin`."""
+        self.row, self._room = self.base.copy(), self.piece
+
     def snapshot(self) -> dict[str, Any]:
         """Open rows only, lane after lane."""
         rows = self._open_rows()

@@ -13,32 +13,9 @@ from worldmodels.core.experience import Obs
 from worldmodels.core.protocols import Memory
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.data.uninformed import Random
 
-
-class Random:
-    """Uniform over the choices, or over [-1, 1] in every dimension. Sees nothing and remembers nothing."""
-
-    extras: dict[str, ArraySpec] = {}  # noqa: RUF012 (nothing is ever added)
-
-    def __init__(self, spec: EnvSpec) -> None:
-        self.spec = spec
-
-    def initial(self, width: int) -> None:
-        return None
-
-    def act(
-        self,
-        obs: Obs,
-        first: np.ndarray,
-        memory: Memory,
-        *,
-        explore: bool,
-        rng: Rng,
-    ) -> tuple[np.ndarray, Memory, Obs]:
-        if self.spec.discrete:
-            return rng.numpy.integers(self.spec.action_size, size=len(first)), memory, {}
-        shape = (len(first), self.spec.action_size)
-        return rng.numpy.random(shape, np.float32) * 2 - 1, memory, {}
+__all__ = ["Constant", "Random"]
 
 
 class Constant:
