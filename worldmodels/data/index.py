@@ -67,9 +67,12 @@ class Index:
                 "they are from different runs: give the run its own folder, or remove its checkpoints to start over",
             )
         self.journal.cut(pieces)
-        self.journal.rewind()
         self._forget()
         self.refresh(available)
+
+    def clear(self) -> None:
+        self.journal.cut(0)
+        self._forget()
 
     def counted(self) -> Iterator[tuple[int, Piece]]:
         """The pieces that count, with their lines, from the disk."""

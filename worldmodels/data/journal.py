@@ -48,7 +48,7 @@ class Journal:
         begin = self.ends[-1]
         data = os.pread(self.file, max(os.fstat(self.file).st_size - begin + len(self.last), 0), begin - len(self.last))
         if not data.startswith(self.last):
-            self.rewind()
+            self.ends, self.last = [0], b""
             return None
         lines = data[len(self.last) :].splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(b"\n")]
@@ -76,12 +76,13 @@ class Journal:
         return os.pread(self.file, end - begin, begin)
 
     def cut(self, lines: int) -> None:
-        """Take all but the first `lines` lines out of the file, and any unfinished one."""
+        """Take all but the first `lines` lines out of the file, and any unfinished one; `read` begins anew."""
         os.ftruncate(self.file, self.ends[lines])
-
-    def rewind(self) -> None:
-        """Let `read` begin anew."""
         self.ends, self.last = [0], b""
+
+    def trim(self) -> None:
+        """Take out an unfinished line."""
+        os.ftruncate(self.file, self.ends[-1])
 
     def sync(self) -> None:
         os.fsync(self.file)

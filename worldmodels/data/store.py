@@ -43,7 +43,7 @@ class EpisodeStore:
         self.index = Index(Journal(folder / "index.jsonl", write=write))
         self.refresh()
         if write:
-            self.index.journal.cut(len(self.index.journal))
+            self.index.journal.trim()
 
     @staticmethod
     def create(folder: str | Path, spec: EnvSpec, *, extras: Mapping[str, ArraySpec] | None = None) -> EpisodeStore:
@@ -180,6 +180,11 @@ class EpisodeStore:
         """Cut back to a cursor; what came later vanishes. ResumeError if this store never stood there."""
         self._demand_writer()
         self.index.restore(state, self._available())
+
+    def clear(self) -> None:
+        """Make it empty."""
+        self._demand_writer()
+        self.index.clear()
 
     def refresh(self) -> None:
         """See what a writer in another process did since."""
