@@ -20,22 +20,27 @@ def unimix(logits: Float[Tensor, "*batch K"], mix: float = 0.01) -> Float32[Tens
     return ((1 - mix) * log_probs.exp() + mix / log_probs.shape[-1]).log()
 
 
-def gumbel(shape: Sequence[int], like: Tensor, rng: torch.Generator | None = None) -> Float[Tensor, "..."]:
-    """Standard Gumbel noise on the device of `like`; drawn where rng lives, None is torch's global generator."""
+def uniform(shape: Sequence[int], like: Tensor, rng: torch.Generator | None = None) -> Float[Tensor, "..."]:
+    """Numbers in [0, 1) on the device of `like`; drawn where rng lives, None is torch's global generator."""
     device = like.device if rng is None else rng.device
-    # -log of an exponential draw is a Gumbel draw.
-    return -torch.empty(tuple(shape), device=device).exponential_(generator=rng).log().to(like.device)
+    return torch.rand(tuple(shape), generator=rng, device=device).to(like.device)
 
 
 def sample(
     log_probs: Float[Tensor, "*batch K"],
     rng: torch.Generator | None = None,
     *,
-    noise: Float[Tensor, "*batch K"] | None = None,
+    noise: Float[Tensor, "*batch"] | None = None,
 ) -> Float[Tensor, "*batch K"]:
-    """One-hot draws by the Gumbel-max trick, without gradient. `noise` is Gumbel noise drawn ahead of time."""
-    noise = gumbel(log_probs.shape, log_probs, rng) if noise is None else noise
-    return mode(log_probs.detach() + noise)
+    """One-hot draws without gradient, by inverting the distribution function; `noise` is uniform, drawn ahead of time.
+
+    It takes one random number per variable, where the Gumbel-max trick takes one per class.
+    """
+    noise = uniform(log_probs.shape[:-1], log_probs, rng) if noise is None else noise
+    below = log_probs.detach().exp().cumsum(-1)
+    # The last sum is 1 up to rounding; scaling by it keeps the index inside.
+    index = (below <= noise.unsqueeze(-1) * below[..., -1:]).sum(-1, keepdim=True).clamp_(max=below.shape[-1] - 1)
+    return torch.zeros_like(log_probs).scatter_(-1, index, 1.0)
 
 
 def mode(log_probs: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
@@ -48,7 +53,7 @@ def straight_through(
     log_probs: Float[Tensor, "*batch K"],
     rng: torch.Generator | None = None,
     *,
-    noise: Float[Tensor, "*batch K"] | None = None,
+    noise: Float[Tensor, "*batch"] | None = None,
 ) -> Float[Tensor, "*batch K"]:
     """One-hot draws whose gradient is that of the probabilities. Bengio et al. (2013); Hafner et al. (2021), alg. 1."""
     probs = log_probs.exp()
