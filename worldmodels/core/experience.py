@@ -115,7 +115,7 @@ class Batch:
     windows for samplers and writers: (episode number, first step). `weight` corrects for uneven sampling.
     """
 
-    obs: Mapping[str, Shaped[Tensor, "B T+1 ..."]]
+    obs: Mapping[str, Shaped[Tensor, "B _ ..."]]  # (B, T + 1, ...); T is not known yet when this line is checked
     action: Shaped[Tensor, "B T *A"]
     reward: Float32[Tensor, "B T"]
     terminated: Bool[Tensor, "B T"]
