@@ -1,0 +1,175 @@
+"""Dreamer's recurrent state-space model with discrete latents.
+
+Hafner et al. (2021), "Mastering Atari with Discrete World Models", sec. 2; Hafner et al. (2024), "Mastering Diverse
+Domains through World Models", sec. "World model learning".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from worldmodels.core.belief import Belief, Prediction
+from worldmodels.core.spec import EnvSpec
+from worldmodels.model.recurrence import Recurrence
+from worldmodels.model.unroll import fresh
+from worldmodels.nn.decoder import Decoder
+from worldmodels.nn.encoder import Encoder
+from worldmodels.nn.heads import BinaryHead, TwoHotHead
+from worldmodels.ops.categorical import straight_through, uniform
+
+
+@dataclass(frozen=True)
+class RSSMBelief(Belief):
+    """What was lived through (deter), what it might look like (stoch), and how sure of that, before and after looking.
+
+    post and prior are log-probabilities; where the eyes were closed they are the same.
+    """
+
+    deter: Float[Tensor, "*batch D"]
+    stoch: Float[Tensor, "*batch S K"]
+    post: Float[Tensor, "*batch S K"]
+    prior: Float[Tensor, "*batch S K"]
+
+    @property
+    def feature(self) -> Float[Tensor, "*batch F"]:
+        """What heads and policies read, F = D + S * K."""
+        return torch.cat([self.deter, self.stoch.flatten(-2)], -1)
+
+
+class Heads(nn.Module):
+    """What a feature says about the arrival: its reward, and whether the world goes on from there."""
+
+    def __init__(self, reward: TwoHotHead, cont: BinaryHead) -> None:
+        super().__init__()
+        self.reward, self.cont = reward, cont
+
+    def losses(
+        self,
+        feature: Float[Tensor, "*batch F"],
+        reward: Float[Tensor, "*batch"],
+        terminated: Bool[Tensor, "*batch"],
+    ) -> dict[str, Float[Tensor, "*batch"]]:
+        """Negative log-likelihoods of the reward and of going on."""
+        going = (~terminated).to(feature.dtype)
+        return {
+            "reward": self.reward.loss(self.reward(feature), reward),
+            "cont": self.cont.loss(self.cont(feature), going),
+        }
+
+
+class RSSM(nn.Module):
+    """Encoder, recurrence, decoder and heads for reward and continuation; meets `core.protocols.WorldModel`.
+
+    Everything that does not depend on the recurrence (embedding and action projections, priors, noise, heads) is done
+    for all T at once.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        encoder: Callable[[EnvSpec], Encoder],
+        recurrence: Callable[[int, int], Recurrence],
+        decoder: Callable[[EnvSpec, int], Decoder],
+        reward: Callable[[int], TwoHotHead],
+        cont: Callable[[int], BinaryHead],
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.encoder = encoder(spec)
+        self.rssm = recurrence(spec.action_size, self.encoder.size)
+        self.size = self.rssm.size
+        self.decoder = decoder(spec, self.size)
+        self.heads = Heads(reward(self.size), cont(self.size))
+
+    def initial(self, batch: int) -> RSSMBelief:
+        """The belief before the first observation: all zeros."""
+        parts = self.rssm
+        weight = parts.post_out.weight
+        zeros = weight.new_zeros(batch, parts.stoch, parts.classes)
+        return RSSMBelief(weight.new_zeros(batch, parts.deter), zeros, zeros, zeros)
+
+    def encode(self, obs: Mapping[str, Tensor]) -> Float[Tensor, "*batch E"]:
+        return self.encoder(obs)
+
+    def observe(
+        self,
+        belief: RSSMBelief,
+        action: Float[Tensor, "B A"],
+        embed: Float[Tensor, "B E"],
+        *,
+        rng: torch.Generator | None = None,
+    ) -> RSSMBelief:
+        deter = self.rssm.advance(belief.deter, belief.stoch, self.rssm.action_in(action))
+        post = self.rssm.post(deter, self.rssm.embed_out(embed))
+        stoch = straight_through(post, rng)
+        return RSSMBelief(deter, stoch, post, self.rssm.prior(deter))
+
+    def imagine(
+        self, belief: RSSMBelief, action: Float[Tensor, "B A"], *, rng: torch.Generator | None = None
+    ) -> RSSMBelief:
+        deter = self.rssm.advance(belief.deter, belief.stoch, self.rssm.action_in(action))
+        prior = self.rssm.prior(deter)
+        stoch = straight_through(prior, rng)
+        return RSSMBelief(deter, stoch, prior, prior)
+
+    def track(
+        self,
+        action: Float[Tensor, "B T A"],
+        embed: Float[Tensor, "B T E"],
+        first: Bool[Tensor, "B T"],
+        belief: RSSMBelief | None = None,
+        *,
+        rng: torch.Generator | None = None,
+    ) -> RSSMBelief:
+        """As `unroll.track`, with all that needs no recurrence taken out of the loop."""
+        blank = self.initial(len(action))
+        belief = blank if belief is None else belief
+        belief = fresh(belief, blank, first[:, 0])
+        shown = self.rssm.embed_out(embed).unbind(1)
+        acted = self.rssm.action_in(action).unbind(1)
+        noise = uniform((*action.shape[:2], self.rssm.stoch), embed, rng).unbind(1)
+        keep = (~first).to(embed.dtype).unbind(1)
+        deter, stoch, deters, stochs, posts = belief.deter, belief.stoch, [], [], []
+        for t in range(len(acted)):
+            if t:
+                deter, stoch = deter * keep[t][:, None], stoch * keep[t][:, None, None]
+            deter = self.rssm.advance(deter, stoch, acted[t])
+            post = self.rssm.post(deter, shown[t])
+            stoch = straight_through(post, noise=noise[t])
+            deters.append(deter)
+            stochs.append(stoch)
+            posts.append(post)
+        deters, stochs, posts = (torch.stack(parts, 1) for parts in (deters, stochs, posts))
+        return RSSMBelief(deters, stochs, posts, self.rssm.prior(deters))
+
+    def decode(self, belief: RSSMBelief) -> Prediction:
+        feature = belief.feature
+        return Prediction(
+            obs=self.decoder.means(self.decoder(feature)),
+            reward=self.reward(feature),
+            cont=self.cont(feature),
+        )
+
+    def reward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
+        """Expected reward on arriving at a feature."""
+        return self.heads.reward.mean(self.heads.reward(feature))
+
+    def cont(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
+        """Probability that the world goes on from a feature."""
+        return self.heads.cont.mean(self.heads.cont(feature))
+
+    def surprise(
+        self,
+        feature: Float[Tensor, "*batch F"],
+        obs: Mapping[str, Tensor],
+        reward: Float[Tensor, "*batch"],
+        terminated: Bool[Tensor, "*batch"],
+    ) -> dict[str, Float[Tensor, "*batch"]]:
+        """Negative log-likelihood of each observation, of the reward and of going on, on arrival at features."""
+        found = self.decoder.losses(self.decoder(feature), obs)
+        return found | self.heads.losses(feature, reward, terminated)
