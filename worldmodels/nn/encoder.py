@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from worldmodels.core.errors import ConfigError
+from worldmodels.core.experience import Obs
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.nn.conv import ConvEncoder, Nature, Style
 from worldmodels.nn.mlp import MLP, Activation, NormKind, Scheme
@@ -43,6 +44,11 @@ def to_float(spec: ArraySpec, array: Shaped[Tensor, "*N"]) -> Float32[Tensor, "*
     return picture.movedim(-1, -3)
 
 
+def to_tensors(obs: Obs, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Arrays as tensors; on the CPU they share memory, so use them before the env writes its next step."""
+    return {name: torch.from_numpy(array).to(device) for name, array in obs.items()}
+
+
 class Encoder(nn.Module):
     """Observations (..., *shape) of all names to one vector (..., size), in the order of `spec.obs`.
 
@@ -59,7 +65,7 @@ class Encoder(nn.Module):
         layers: int = 1,
         grid: Grid = "conv",
         style: Style | Literal["nature"] = "auto",
-        multipliers: tuple[int, ...] | list[int] = (),
+        multipliers: Sequence[int] = (),
         symlog: bool = True,
         norm: NormKind = "rms",
         activation: Activation = "silu",

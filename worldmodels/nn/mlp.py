@@ -116,6 +116,8 @@ class MLP(nn.Sequential):
     (..., size_in) to (..., size). `out_scale` multiplies the initial weights of that last layer: 0 starts at zero.
     """
 
+    size: int
+
     def __init__(
         self,
         size_in: int,
