@@ -1,0 +1,118 @@
+"""`worldmodels <verb>`: every module of this folder is a verb, with its docstring as help and `main(argv) -> int`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import pkgutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from worldmodels.core.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    Task = Callable[[DictConfig, list[str]], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb that the first word names; errors for the user are printed alone, with exit code 2."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        from worldmodels import __version__
+
+        print(__version__)
+        return 0
+    if words[0] not in verbs():
+        close = difflib.get_close_matches(words[0], verbs(), n=3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        print(f"there is no verb {words[0]!r}{hint}\n\n{overview()}", file=sys.stderr)
+        return 2
+    return run(words[0], words[1:])
+
+
+def run(verb: str, argv: Sequence[str]) -> int:
+    """One verb with its words."""
+    module = importlib.import_module(f"{__name__}.{verb.replace('-', '_')}")
+    try:
+        return int(module.main(list(argv)) or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def verbs() -> list[str]:
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+
+
+def overview() -> str:
+    """All verbs with the first line of their docstrings."""
+    width = max(map(len, verbs()))
+    lines = [f"  {verb:<{width}}  {_headline(verb)}" for verb in verbs()]
+    return "usage: worldmodels <verb> [...]\n\n" + "\n".join(lines) + "\n\n`worldmodels <verb> --help` says more."
+
+
+def _headline(verb: str) -> str:
+    return (importlib.import_module(f"{__name__}.{verb.replace('-', '_')}").__doc__ or "").strip().partition("\n")[0]
+
+
+def hydra_verb(config_name: str, argv: Sequence[str], task: Task, *, help_text: str) -> int:
+    """Compose `conf/<config_name>.yaml` with the words of the command line, and call `task(cfg, overrides)`.
+
+    Hydra's own flags work: --multirun, --config-dir, --cfg, --info. In a multirun, a job's error is Hydra's to report.
+    """
+    if {"-h", "--help"} & set(argv):
+        print(help_text.strip())
+        return 0
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from worldmodels.launch.compose import REFUSALS, conf, explain
+
+    codes = [0]
+
+    def job(cfg: DictConfig) -> int:
+        running = HydraConfig.get()
+        try:
+            codes.append(task(cfg, list(running.overrides.task)))
+        except UserError as error:
+            if running.mode == RunMode.MULTIRUN:
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        return codes[-1]
+
+    with _command_line(config_name, argv):
+        try:
+            hydra.main(version_base="1.3", config_path=str(conf()), config_name=config_name)(job)()
+        except REFUSALS as error:
+            raise explain(error) from error
+        except SystemExit as left:
+            return left.code if isinstance(left.code, int) else 1
+    return max(codes)
+
+
+@contextmanager
+def _command_line(name: str, argv: Sequence[str]) -> Iterator[None]:
+    """Hydra reads sys.argv, and tells its errors instead of printing them only when this variable is set."""
+    words, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = [name, *argv], "1"
+    try:
+        yield
+    finally:
+        sys.argv = words
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full

@@ -1,0 +1,7 @@
+"""`python -m worldmodels <verb>`."""
+
+import sys
+
+from worldmodels.command import main
+
+sys.exit(main())

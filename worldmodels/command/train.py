@@ -1,0 +1,29 @@
+"""Train what a config describes; the same command resumes, and a finished run shows its result.
+
+worldmodels train [+experiment=<name>] [group=<choice> ...] [option=<value> ...]
+
+    worldmodels train                                  the demo: Dreamer on MinAtar Breakout
+    worldmodels train +experiment=dqn_minatar seed=1   a named experiment with another seed
+    worldmodels train budget.updates=100 name=short    fewer updates, in a folder named "short"
+    worldmodels train force=true                       start over; the old folder is kept beside the new one
+    worldmodels train --cfg job                        print the config and leave
+    worldmodels train --config-dir <folder>            also look for configs in a folder of yours
+
+Exit codes: 0 finished, 2 something to mend, 130 or 143 stopped by Ctrl-C or SIGTERM (the same command goes on).
+"""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from worldmodels.command import hydra_verb
+
+
+def main(argv: list[str]) -> int:
+    def task(cfg: DictConfig, overrides: list[str]) -> int:
+        from worldmodels.launch.train import train
+
+        outcome = train(cfg, overrides)
+        return 0 if outcome.signal is None else 128 + outcome.signal
+
+    return hydra_verb("train", argv, task, help_text=__doc__ or "")

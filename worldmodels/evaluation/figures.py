@@ -1,0 +1,159 @@
+"""Curves for the report page, as SVG that takes its colours from the page."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Rows = Sequence[Mapping[str, Any]]
+
+# Stand-ins that the page replaces by its own colours, so one drawing serves light and dark.
+COLOURS = {"#010203": "var(--ink)", "#040506": "var(--line)", "#070809": "var(--accent)", "#0a0b0c": "var(--second)"}
+INK, LINE, ACCENT, SECOND = COLOURS
+STYLE = {
+    "svg.fonttype": "none",  # text stays text
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 9.5,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "svg.hashsalt": "worldmodels",
+}
+
+
+def returns(metrics: Rows, scores: Rows) -> str:
+    """Return of training episodes, and of evaluations with their standard errors, over env steps."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.6, 3.0), layout="constrained")
+        axes = figure.subplots()
+        x, y = _column(metrics, "return")
+        axes.plot(x, y, color=SECOND, linewidth=0.9, alpha=0.45)
+        axes.plot(x, smooth(y), color=SECOND, linewidth=1.8, label="training episodes, with exploration")
+        if scores:
+            middle = [row["return_mean"] for row in scores]
+            error = [row["return_stderr"] for row in scores]
+            at = [_moment(row) for row in scores]
+            axes.errorbar(at, middle, error, color=ACCENT, marker="o", markersize=4, linewidth=1.8, capsize=0, elinewidth=1,
+                          label="evaluation, greedy (± standard error)")  # fmt: skip
+        axes.legend(frameon=False, labelcolor=INK, loc="upper left", fontsize=8.5)
+        axes.margins(y=0.18)
+        _finish(axes, _axis(metrics), "return")
+        return _svg(figure)
+
+
+def losses(metrics: Rows) -> str:
+    """Every loss and watched scalar in a frame of its own."""
+    skipped = {"env_steps", "updates", "seconds", "episodes", "return", "length"}
+    names = [name for name in (metrics[0] if metrics else {}) if name not in skipped]
+    names = [name for name in names if len(_column(metrics, name)[0]) > 1]
+    if not names:
+        return ""
+    columns = 4
+    lines = -(-len(names) // columns)
+    with mpl.rc_context({**STYLE, "font.size": 7.5, "axes.titlesize": 8}):
+        figure = Figure(figsize=(8.6, 1.45 * lines), layout="constrained")
+        frames = figure.subplots(lines, columns, squeeze=False).flat
+        for axes, name in zip(frames, names, strict=False):
+            x, y = _column(metrics, name)
+            axes.plot(x, y, color=ACCENT, linewidth=0.7, alpha=0.4)
+            axes.plot(x, smooth(y), color=ACCENT, linewidth=1.3)
+            axes.set_title(name.replace("_", " "))
+            _finish(axes)
+        for axes in list(frames):
+            axes.set_visible(False)
+        for axes in figure.axes[len(names) :]:
+            axes.set_visible(False)
+        return _svg(figure)
+
+
+def horizon(curves: Mapping[str, Sequence[float]]) -> str:
+    """Prediction error by how many steps ago the model last saw the world; one line per quantity."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.6, 2.2), layout="constrained")
+        for axes, (name, curve) in zip(figure.subplots(1, len(curves), squeeze=False).flat, curves.items(), strict=True):
+            axes.plot(np.arange(1, len(curve) + 1), curve, color=ACCENT, linewidth=1.8, marker="o", markersize=2.5)
+            axes.set_title(name)
+            axes.set_ylim(bottom=0)
+            _finish(axes, "steps since the last real observation")
+        return _svg(figure)
+
+
+def smooth(values: np.ndarray) -> np.ndarray:
+    """Mean over a centred window of a twentieth of the points, shorter at the ends."""
+    reach = len(values) // 40
+    if reach == 0:
+        return values
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    place = np.arange(len(values))
+    low, high = np.maximum(place - reach, 0), np.minimum(place + reach + 1, len(values))
+    return (total[high] - total[low]) / (high - low)
+
+
+def _column(rows: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
+    pairs = [(_moment(row), row[name]) for row in rows if np.isfinite(row.get(name, np.nan))]
+    x, y = np.array(pairs, float).reshape(-1, 2).T
+    return x, y
+
+
+def _moment(row: Mapping[str, Any]) -> float:
+    return float(row["env_steps"] or row["updates"])
+
+
+def _axis(rows: Rows) -> str:
+    return "env steps" if any(row["env_steps"] for row in rows) else "updates"
+
+
+def _finish(axes: Axes, xlabel: str = "", ylabel: str = "") -> None:
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(_short))
+    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
+
+
+def _short(value: float, _: int) -> str:
+    """12000 as 12k, 1500000 as 1.5M."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def _svg(figure: Figure) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    for stand_in, colour in COLOURS.items():
+        text = text.replace(stand_in, colour)
+    # The page scales the drawing; ids are made unique by the salt, not by the drawing, so they are made so here.
+    text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', text, count=1)
+    return _own_ids(text)
+
+
+def _own_ids(text: str) -> str:
+    import zlib
+
+    mark = f"f{zlib.crc32(text.encode()):x}-"
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{mark}\1"', text)
+    text = re.sub(r'href="#([^"]+)"', rf'href="#{mark}\1"', text)
+    return re.sub(r"url\(#([^)]+)\)", rf"url(#{mark}\1)", text)

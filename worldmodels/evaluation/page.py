@@ -1,0 +1,144 @@
+"""report.html: one run on one page, which needs no network and no other file."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from worldmodels.evaluation import figures
+from worldmodels.evaluation.table import read_csv, read_json
+
+STYLE = (Path(__file__).parent / "page.css").read_text
+
+
+def write_page(folder: Path) -> Path:
+    """Write report.html from what lies in a run folder; parts that are not there are left out."""
+    metrics, scores = read_csv(folder / "metrics.csv"), read_json(folder / "evaluation.jsonl")
+    result = _json(folder / "done.json")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    sessions = _json(folder / "provenance.json").get("sessions", [])
+    parts = [
+        _header(folder, config, sessions),
+        _tiles(result),
+        _learning(metrics, scores),
+        _imagination(folder),
+        _evaluations(scores),
+        _details("Config", yaml.safe_dump(config, sort_keys=False)),
+        _details("Provenance", json.dumps(_json(folder / "provenance.json"), indent=2)),
+    ]
+    title = html.escape(f"{folder.parent.name}/{folder.name}")
+    page = folder / "report.html"
+    passing = page.with_suffix(".tmp")
+    passing.write_text(
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{STYLE()}</style></head>\n<body><main>\n" + "\n".join(filter(None, parts)) + "\n</main></body></html>\n"
+    )
+    passing.replace(page)
+    return page
+
+
+def _header(folder: Path, config: Mapping[str, Any], sessions: list[dict[str, Any]]) -> str:
+    first, last = (sessions[0], sessions[-1]) if sessions else ({}, {})
+    facts = [
+        ("began", first.get("time", "")[:16].replace("T", " ")),
+        ("sessions", str(len(sessions))),
+        ("commit", (last.get("commit") or "")[:10] + (" + changes" if last.get("dirty") else "")),
+        ("seed", str(config["seed"])),
+        ("host", last.get("host", "")),
+    ]
+    line = " · ".join(f"{name} <b>{html.escape(value)}</b>" for name, value in facts if value)
+    command = html.escape(first.get("command", ""))
+    choices = " on ".join(filter(None, (_kind(config.get("stage")), _world(config.get("env")))))
+    return (
+        f"<header><h1>{html.escape(choices)}</h1><p class='name'>{html.escape(folder.parent.name)} / "
+        f"{html.escape(folder.name)}</p><p class='facts'>{line}</p><pre class='command'>{command}</pre></header>"
+    )
+
+
+def _kind(node: Mapping[str, Any] | None) -> str:
+    return str(node["_target_"]).rpartition(".")[2] if node else ""
+
+
+def _world(node: Mapping[str, Any] | None) -> str:
+    game = next((str(node[key]) for key in ("game", "id", "level") if node and node.get(key)), "")
+    return " ".join(filter(None, (_kind(node), game)))
+
+
+def _tiles(result: Mapping[str, Any]) -> str:
+    tiles = []
+    if "return_mean" in result:
+        text = f"{result['return_mean']:.2f}<small> ± {result['return_stderr']:.2f}</small>"
+        tiles.append((text, f"mean return, {result['episodes']} episodes"))
+    if result:
+        tiles += [(f"{result['env_steps']:,}", "env steps")] if result["env_steps"] else []
+        tiles += [(f"{result['updates']:,}", "updates"), (f"{result['minutes']:.1f}", "minutes of training")]
+    if result.get("updates_per_second"):
+        tiles.append((f"{result['updates_per_second']:.1f}", "updates per second"))
+    shown = "".join(f"<div><strong>{value}</strong><span>{name}</span></div>" for value, name in tiles)
+    return f"<section class='tiles'>{shown}</section>" if tiles else ""
+
+
+def _learning(metrics: list[dict[str, float]], scores: list[dict[str, Any]]) -> str:
+    if not metrics:
+        return ""
+    drawn = ""
+    if scores or any("return" in row for row in metrics):
+        drawn = f"<h2>Return</h2><figure>{figures.returns(metrics, scores)}</figure>"
+    watched = figures.losses(metrics)
+    return f"<section>{drawn}" + (f"<h2>Losses</h2><figure>{watched}</figure>" if watched else "") + "</section>"
+
+
+def _imagination(folder: Path) -> str:
+    """Films, and error by horizon, that `callback.film` left."""
+    films = sorted((folder / "films").glob("*.gif"))
+    curves = _json(folder / "films" / "horizon.json")
+    if not films and not curves:
+        return ""
+    shown = "".join(
+        f"<figure><img class='film' alt='{html.escape(film.stem)}' src='data:image/gif;base64,{_base64(film)}'></figure>"
+        for film in films
+    )
+    told = (
+        "<p>Above, what happened; below, what the model imagined after it stopped looking, given the same actions. "
+        "Where a third row is shown, it is the difference.</p>"
+        if films
+        else ""
+    )
+    drawn = f"<h3>Error by horizon</h3><figure>{figures.horizon(curves)}</figure>" if curves else ""
+    return f"<section><h2>Imagination</h2>{told}{shown}{drawn}</section>"
+
+
+def _evaluations(scores: list[dict[str, Any]]) -> str:
+    if not scores:
+        return ""
+    names = ("env_steps", "updates", "episodes", "return_mean", "return_std", "return_min", "return_max", "length_mean")
+    head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in names)
+    lines = "".join(
+        f"<tr{' class=final' if row.get('final') else ''}>" + "".join(f"<td>{_number(row[name])}</td>" for name in names) + "</tr>"
+        for row in scores
+    )
+    note = "The last line is the evaluation of the finished run." if scores[-1].get("final") else ""
+    return f"<section><h2>Evaluations</h2><div class='wide'><table><tr>{head}</tr>{lines}</table></div><p>{note}</p></section>"
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def _details(title: str, text: str) -> str:
+    return f"<details><summary>{title}</summary><pre>{html.escape(text)}</pre></details>"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _base64(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()

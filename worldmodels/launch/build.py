@@ -1,0 +1,57 @@
+"""Config to objects. No branch here knows a name: what an object is, its YAML says."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as L
+import torch
+from omegaconf import DictConfig
+
+from worldmodels.core.protocols import EnvRecipe
+from worldmodels.core.rng import Rng
+from worldmodels.core.spec import EnvSpec
+from worldmodels.data.module import Data
+from worldmodels.launch.compose import make
+from worldmodels.launch.folder import Folder
+from worldmodels.stage.stage import Stage
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A run, ready to train."""
+
+    recipe: EnvRecipe | None
+    spec: EnvSpec
+    stage: Stage
+    data: Data
+    trainer: L.Trainer
+
+
+def build(cfg: DictConfig, folder: Folder) -> Parts:
+    """Everything that `conf/train.yaml` describes."""
+    recipe, plan = make(cfg.get("env")), make(cfg.data)
+    spec = plan.spec(recipe)
+    stage = build_stage(cfg, spec)
+    data = Data(plan, recipe, folder.path, Rng(cfg.seed, "data"))
+    callbacks = [make(each) for each in cfg.callback.values() if each is not None]
+    loggers = [make(each) for each in (cfg.get("logger") or {}).values() if each is not None]
+    trainer = make(cfg.trainer, callbacks=callbacks, logger=loggers or False, default_root_dir=str(folder.path))
+    seed_globals(Rng(cfg.seed, "losses"))
+    return Parts(recipe, spec, stage, data, trainer)
+
+
+def build_stage(cfg: Any, spec: EnvSpec) -> Stage:
+    """The stage with fresh weights, the same for the same seed whatever was drawn before."""
+    seed_globals(Rng(cfg.seed, "weights"))
+    return make(cfg.stage)(spec)
+
+
+def seed_globals(rng: Rng) -> None:
+    """Set the generators that weights and losses draw from: torch's, and numpy's and Python's for good measure."""
+    torch.manual_seed(rng.number)
+    np.random.seed(rng.number)  # noqa: NPY002 (the global generator is meant)
+    random.seed(rng.number)

@@ -1,0 +1,151 @@
+"""The folder of one run: its name, its paths, its config, its mark of being done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from worldmodels.core.errors import ConfigError, ResumeError
+
+UNNAMED = ("force", "threads", "study", "name", "logger", "paths")  # how a run is watched, not what it is
+FREE = (*UNNAMED, "budget")  # may change when a run is resumed; a larger budget continues a finished run
+LONGEST = 120  # characters of a folder's name; file systems allow 255
+
+
+def run_name(overrides: Sequence[str]) -> str:
+    """A folder's name from the command line: the same overrides in any order give the same name, others another.
+
+    Characters that a shell or a file system could trip over are replaced and long names are cut; a hash of the
+    original text then keeps such names apart.
+    """
+    pairs: dict[str, str] = {}
+    for text in overrides:
+        key, _, value = text.lstrip("+").partition("=")
+        if re.split(r"[.@/]", key)[0] not in UNNAMED:
+            pairs[key] = value
+    raw = ",".join(f"{key}={value}" if value else key for key, value in sorted(pairs.items()))
+    if not raw:
+        return "default"
+    safe = re.sub(r"[^A-Za-z0-9_.,=+-]", "-", raw).lstrip(".-")
+    if safe == raw and len(safe) <= LONGEST:
+        return safe
+    return f"{safe[:LONGEST]}-{hashlib.sha1(raw.encode()).hexdigest()[:8]}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """The whole text or nothing, even if the power fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    passing = path.with_name(f".{path.name}.tmp")
+    with passing.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    passing.replace(path)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where everything of one run lies."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def spec(self) -> Path:
+        return self.path / "spec.json"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation.jsonl"
+
+    @property
+    def done(self) -> Path:
+        return self.path / "done.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def read_config(self) -> dict[str, Any]:
+        if not self.config.is_file():
+            raise ConfigError(
+                f"{self.path} is not a run folder: it has no config.yaml",
+                "a folder that `worldmodels train` made",
+                "give the folder of one run, such as runs/<study>/<name>",
+            )
+        return yaml.safe_load(self.config.read_text())
+
+    def result(self) -> dict[str, Any] | None:
+        """What the finished run returned; None while it is not finished."""
+        return json.loads(self.done.read_text()) if self.done.is_file() else None
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        write_text(self.done, json.dumps(result, indent=2) + "\n")
+
+    def claim(self, config: Mapping[str, Any]) -> None:
+        """Keep the config; refuse if the folder belongs to a run of another one."""
+        if self.config.is_file():
+            changed = differences(self.read_config(), config)
+            if changed:
+                raise ResumeError(
+                    f"{self.path} holds a run of another config:\n    " + "\n    ".join(changed),
+                    "the config that the run began with",
+                    "undo the change, give this run its own folder with name=..., or start over with force=true "
+                    "(the old folder is kept beside it)",
+                )
+        elif self.last.is_file():
+            raise ResumeError(
+                f"{self.path} holds a checkpoint but no config.yaml",
+                "a run folder with the config it began with",
+                "put config.yaml back, or start over with force=true (the old folder is kept beside it)",
+            )
+        write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+    def move_aside(self) -> Path | None:
+        """Rename the folder to <name>.old-<k>; nothing is deleted."""
+        if not self.path.exists():
+            return None
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.old-{number}")).exists():
+            number += 1
+        self.path.rename(aside)
+        return aside
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Lines `key: old -> new` for every key that would change the run."""
+    was, now = _flat(old), _flat(new)
+    return [
+        f"{key}: {was.get(key, 'absent')} -> {now.get(key, 'absent')}"
+        for key in sorted({*was, *now})
+        if was.get(key, ...) != now.get(key, ...) and key.split(".")[0] not in FREE
+    ]
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(tree, Mapping) and tree:
+        return {key: leaf for name, value in tree.items() for key, leaf in _flat(value, f"{prefix}{name}.").items()}
+    return {prefix.removesuffix("."): tree}

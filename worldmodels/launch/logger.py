@@ -1,0 +1,42 @@
+"""Trackers beside metrics.csv, each with what it needs to go on where it stopped."""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from worldmodels.core.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+
+
+def tensorboard(folder: str) -> TensorBoardLogger:
+    """Event files in <folder>/tensorboard."""
+    _need("tensorboard", "tensorboard")
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(folder, name="", version="tensorboard")
+
+
+def wandb(folder: str, project: str, offline: bool) -> WandbLogger:
+    """A Weights & Biases run whose id is kept in <folder>/wandb_id, so that a resumed run continues it."""
+    _need("wandb", "wandb")
+    from pytorch_lightning.loggers import WandbLogger
+
+    kept = Path(folder, "wandb_id")
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(secrets.token_hex(4))
+    path = Path(folder)
+    name, group = path.name, path.parent.name
+    return WandbLogger(
+        name=name, group=group, project=project, save_dir=folder, offline=offline, id=kept.read_text(), resume="allow"
+    )
+
+
+def _need(package: str, extra: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError(package, extra)

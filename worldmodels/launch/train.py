@@ -1,0 +1,140 @@
+"""One run from its config to its result: the same call resumes it, and returns the old result once it is finished."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, open_dict
+
+from worldmodels.callback.budget import Budget
+from worldmodels.callback.interrupt import Interrupt
+from worldmodels.callback.moment import find, stream
+from worldmodels.callback.score import acts
+from worldmodels.data.lock import Lock
+from worldmodels.evaluation.page import write_page
+from worldmodels.evaluation.play import aside
+from worldmodels.evaluation.table import JsonTable
+from worldmodels.launch import console
+from worldmodels.launch.build import Parts, build
+from worldmodels.launch.compose import make, plain
+from worldmodels.launch.folder import Folder, run_name, write_text
+from worldmodels.launch.preflight import preflight
+from worldmodels.launch.provenance import record
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `train` ended: finished with a result, or stopped by a signal."""
+
+    folder: Folder
+    result: dict[str, Any] | None
+    signal: int | None = None
+
+
+def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
+    """Begin, continue, or look up the run that a config and the words of its command line name."""
+    folder = Folder(Path(cfg.paths.runs, cfg.study, cfg.name or run_name(overrides)))
+    with open_dict(cfg):
+        cfg.paths.run = "."  # in the kept config, paths are relative to the folder, which may be moved
+        config = plain(cfg)
+        cfg.paths.run = str(folder.path)
+    lock = Lock(_prepared(folder, force=cfg.force) / ".lock")
+    try:
+        done = folder.result()
+        folder.claim(config)
+        if done is not None and done["budget"] == config["budget"]:
+            console.say("this run is finished; force=true starts it over and keeps the old folder")
+            console.show(folder, done)
+            return Outcome(folder, done)
+        folder.done.unlink(missing_ok=True)
+        return _run(cfg, config, folder)
+    finally:
+        lock.release()
+
+
+def _prepared(folder: Folder, *, force: bool) -> Path:
+    if force:
+        if folder.path.exists():
+            Lock(folder.path / ".lock").release()  # refuses while another process works in it
+        aside_folder = folder.move_aside()
+        if aside_folder:
+            console.say(f"the old run is now in {aside_folder}")
+    folder.path.mkdir(parents=True, exist_ok=True)
+    return folder.path
+
+
+def _run(cfg: DictConfig, config: dict[str, Any], folder: Folder) -> Outcome:
+    _quiet()
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    parts = build(cfg, folder)
+    write_text(folder.spec, json.dumps(parts.spec.to_json(), indent=2) + "\n")
+    record(folder.path / "provenance.json", resume=_resume(parts))
+    resumed = folder.last if folder.last.is_file() else None
+    console.begin(folder, resumed, preflight(config, parts.stage, parts.spec, folder.path))
+    try:
+        parts.trainer.fit(parts.stage, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
+        interrupt = find(parts.trainer, Interrupt)
+        if interrupt is not None and interrupt.received is not None:
+            console.say(f"saved in {folder.last}; the same command goes on from there")
+            return Outcome(folder, None, interrupt.received)
+        result = _evaluate(cfg, config, parts, folder)
+    finally:
+        parts.data.close()
+    folder.finish(result)
+    write_page(folder.path)
+    console.show(folder, result)
+    return Outcome(folder, result)
+
+
+def _resume(parts: Parts) -> str:
+    """What an interruption costs: nothing (`exact`), or the episodes that are open (`episode`)."""
+    if parts.recipe is None:
+        return "exact"
+    env = parts.recipe.make(1)
+    try:
+        return "exact" if env.resumable else "episode"
+    finally:
+        env.close()
+
+
+def _evaluate(cfg: DictConfig, config: dict[str, Any], parts: Parts, folder: Folder) -> dict[str, Any]:
+    """The result that a finished run keeps."""
+    budget, updates = find(parts.trainer, Budget), parts.trainer.global_step
+    seconds = budget.seconds if budget else 0.0
+    result: dict[str, Any] = {
+        "budget": config["budget"],
+        "env_steps": stream(parts.trainer).env_steps,
+        "updates": updates,
+        "minutes": round(seconds / 60, 3),
+        "updates_per_second": round(updates / seconds, 3) if seconds else None,
+    }
+    if parts.recipe is None or not acts(parts.stage):
+        return result
+    console.say(f"playing {cfg.evaluation.episodes} evaluation episodes")
+    began = time.monotonic()
+    with aside(parts.stage):
+        result |= make(cfg.evaluation)(parts.recipe, parts.stage.policy(), "final").to_json()
+    table = JsonTable(folder.evaluation)
+    table.append({**result, "final": True, "took_seconds": round(time.monotonic() - began, 2)})
+    return result
+
+
+def _quiet() -> None:
+    """Lightning says much that is not for users; our own lines say what is."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    # Our streams keep their place in the DataModule, which Lightning does not look at.
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
+    # Held-out windows are looked at by callback.held, not by Lightning's validation.
+    warnings.filterwarnings("ignore", message="You passed in a `val_dataloader` but have no `validation_step`")
+    warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")
+    warnings.filterwarnings("ignore", message="`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning's own
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
