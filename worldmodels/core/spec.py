@@ -54,6 +54,11 @@ class ArraySpec:
     def zeros(self, *leading: int) -> np.ndarray:
         return np.zeros((*leading, *self.shape), self.dtype)
 
+    @staticmethod
+    def from_json(tree: Mapping[str, Any]) -> ArraySpec:
+        """From `dataclasses.asdict`, also after JSON made lists of its tuples."""
+        return ArraySpec(tuple(tree["shape"]), tree["dtype"], tree["kind"], tuple(tree["classes"]))
+
 
 @dataclass(frozen=True)
 class EnvSpec:
@@ -94,8 +99,8 @@ class EnvSpec:
 
     @staticmethod
     def from_json(tree: Mapping[str, Any]) -> EnvSpec:
-        arrays = {key: {name: ArraySpec(**spec) for name, spec in tree[key].items()} for key in ("obs", "extras")}
-        return EnvSpec(**{**tree, **arrays})
+        obs, extras = ({name: ArraySpec.from_json(x) for name, x in tree[key].items()} for key in ("obs", "extras"))
+        return EnvSpec(**{**tree, "obs": obs, "extras": extras, "action_names": tuple(tree["action_names"])})
 
     def differences(self, other: EnvSpec) -> list[str]:
         """What an agent of this spec would trip over in `other`; names of the worlds do not matter."""

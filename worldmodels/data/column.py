@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from worldmodels.core.errors import StoreError
 from worldmodels.core.spec import ArraySpec
 
 _RESERVE = 16 << 20  # bytes by which a file grows at least
@@ -26,7 +27,10 @@ class Column:
     def __init__(self, path: Path, spec: ArraySpec, *, write: bool) -> None:
         self.path, self.dtype, self.shape = path, np.dtype(spec.dtype), spec.shape
         self.row_bytes = spec.size * self.dtype.itemsize
-        self.file = os.open(path, os.O_RDWR | os.O_CREAT if write else os.O_RDONLY, 0o644)
+        try:
+            self.file = os.open(path, os.O_RDWR | os.O_CREAT if write else os.O_RDONLY, 0o644)
+        except FileNotFoundError as missing:
+            raise StoreError(f"{path} is missing", "one file per array", "copy the store again, whole") from missing
         self.rows = np.empty((0, *self.shape), self.dtype)  # what is mapped
 
     @property

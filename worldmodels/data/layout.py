@@ -83,7 +83,7 @@ class Layout:
             tree: dict[str, Any] = json.loads(path.read_text())
             if tree["format"] != FORMAT:
                 raise StoreError(f"{path} has format {tree['format']}", f"format {FORMAT}", "use a newer worldmodels")
-            return Layout(EnvSpec.from_json(tree["spec"]), {k: ArraySpec(**v) for k, v in tree["extras"].items()})
+            return Layout(EnvSpec.from_json(tree["spec"]), {k: ArraySpec.from_json(v) for k, v in tree["extras"].items()})
         except (json.JSONDecodeError, KeyError, TypeError) as broken:
             raise StoreError(
                 f"{path} is damaged: {broken}", "the description of the store", "copy it from a store of the same env"

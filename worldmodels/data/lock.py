@@ -12,7 +12,7 @@ from pathlib import Path
 
 from worldmodels.core.errors import LockError
 
-_HELD: set[Path] = set()  # record locks do not exclude their own process, so it remembers what it holds
+_HELD: dict[Path, int] = {}  # path -> process: a record lock does not exclude its own process, so it remembers
 
 
 class Lock:
@@ -24,7 +24,7 @@ class Lock:
     def __init__(self, path: Path) -> None:
         """Takes the lock at once; LockError names the owner if there is one."""
         self.path = path.resolve()
-        if self.path in _HELD:
+        if _HELD.get(self.path) == os.getpid():
             raise self._refusal("this very process")
         self.file = self.path.open("a+", encoding="utf-8")
         try:
@@ -34,16 +34,20 @@ class Lock:
             owner = _describe(self.file.read())
             self.file.close()
             raise self._refusal(owner) from refused
-        _HELD.add(self.path)
+        _HELD[self.path] = os.getpid()
         self.file.truncate(0)
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         with contextlib.suppress(OSError):  # on a full disk the lock holds all the same, only without a name
             self.file.write(json.dumps(owner))
             self.file.flush()
 
+    @property
+    def held(self) -> bool:
+        return not self.file.closed
+
     def release(self) -> None:
-        if self.path in _HELD:
-            _HELD.discard(self.path)
+        if self.held:
+            del _HELD[self.path]
             self.file.close()
 
     def _refusal(self, owner: str) -> LockError:

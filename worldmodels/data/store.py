@@ -90,6 +90,12 @@ class EpisodeStore:
     def episodes(self) -> Episodes:
         return self.index.table.episodes()
 
+    def __enter__(self) -> EpisodeStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __len__(self) -> int:
         """Episodes, running ones included."""
         return len(self.index.table)

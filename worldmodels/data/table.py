@@ -163,6 +163,8 @@ class Table:
         ring = np.arange(len(self)) if among is None else np.unique(among)
         ends = np.cumsum(self.length.values[ring] + 1)
         begins = ends - self.length.values[ring] - 1
+        if among is not None and not np.all(np.isin(place, ring)):
+            raise StoreError("a window in an episode that is not among those to use", "one of them", "draw from them")
         flat = (begins[np.searchsorted(ring, place)] + first)[:, None] + np.arange(count)
         flat %= ends[-1]
         which = np.searchsorted(ends, flat, side="right")
