@@ -1,0 +1,84 @@
+"""Each learner solves a tiny world whose best return is known, in well under a minute on one core."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as L
+import torch
+
+from worldmodels.core.rng import Rng
+from worldmodels.data.module import Data
+from worldmodels.data.replay import Replay
+from worldmodels.data.rollout import Rollout
+from worldmodels.data.sampler import Uniform
+from worldmodels.env.dummy import Dummy
+from worldmodels.evaluation.play import play
+from worldmodels.stage.dqn import DQN
+from worldmodels.stage.ppo import PPO
+from worldmodels.stage.stage import Stage
+
+NET: dict[str, Any] = {"encoder": {"units": 32, "depth": 8, "multipliers": [1]}, "units": 32}
+
+
+def learn(stage: Stage, plan: Any, world: Dummy, folder: Path, updates: int) -> float:
+    """Train, then the mean return of 20 episodes without exploration."""
+    trainer = L.Trainer(
+        max_steps=updates, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, accelerator="cpu", num_sanity_val_steps=0,
+    )  # fmt: skip
+    data = Data(plan, world, folder, Rng(0, "data"))
+    trainer.fit(stage, data)
+    data.close()
+    env = world.make(10)
+    stage.eval()
+    summary = play(env, stage.policy(), episodes=20, rng=Rng(1), limit=100)
+    env.close()
+    return sum(summary.returns) / len(summary.returns)
+
+
+def dqn(world: Dummy, n_step: int) -> tuple[DQN, Replay]:
+    torch.manual_seed(0)
+    epsilon = {"steps": 3000, "end": 0.1}
+    stage = DQN(world.spec(), net=NET, target={"every": 50}, epsilon=epsilon, n_step=n_step, discount=0.95, lr=3e-3)
+    sampler = Uniform(length=n_step, batch=32, pad=True)
+    return stage, Replay(sampler, width=8, warmup=200, steps_per_update=8.0, piece=8, updates=100)
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_dqn_walks_the_corridor_the_shortest_way(tmp_path, n_step):
+    world = Dummy("corridor")
+    stage, plan = dqn(world, n_step)
+    assert learn(stage, plan, world, tmp_path, 800) == pytest.approx(world.optimal_return)
+
+
+def test_dqn_names_the_column_of_the_moving_dot(tmp_path):
+    world = Dummy("dot", size=5, zoom=0)
+    stage, plan = dqn(world, 1)
+    assert learn(stage, plan, world, tmp_path, 600) > 0.95 * world.optimal_return
+
+
+def test_ppo_walks_the_corridor_the_shortest_way(tmp_path):
+    world = Dummy("corridor")
+    torch.manual_seed(0)
+    stage = PPO(world.spec(), net=NET, lr=3e-3, discount=0.95)
+    plan = Rollout(width=8, steps=32, passes=4, minibatches=2)
+    assert learn(stage, plan, world, tmp_path, 8 * 30) == pytest.approx(world.optimal_return)
+
+
+def test_ppo_walks_the_corridor_with_continuous_steps(tmp_path):
+    world = Dummy("corridor", continuous=True)
+    torch.manual_seed(0)
+    stage = PPO(world.spec(), net={**NET, "shared": False, "activation": "tanh"}, lr=3e-3, discount=0.95)
+    plan = Rollout(width=8, steps=32, passes=4, minibatches=2)
+    assert learn(stage, plan, world, tmp_path, 8 * 40) > 0.9 * world.optimal_return
+
+
+def test_ppo_names_the_column_of_the_moving_dot(tmp_path):
+    world = Dummy("dot", size=5, zoom=0)
+    torch.manual_seed(0)
+    stage = PPO(world.spec(), net=NET, lr=3e-3, discount=0.5, kl_stop=0.1)
+    plan = Rollout(width=8, steps=32, passes=4, minibatches=2)
+    assert learn(stage, plan, world, tmp_path, 8 * 40) > 0.95 * world.optimal_return
