@@ -119,7 +119,7 @@ class _Corridor(_Tiny):
         return {"vector": np.array([2 * self._state["place"] / (self._cells - 1) - 1], np.float32)}
 
     def step(self, action: Any) -> tuple[Obs, float, bool, bool, Obs]:
-        move = float(np.clip(action[0], -1, 1)) if self._recipe.continuous else (-1.0, 1.0)[action]
+        move = min(max(float(action[0]), -1.0), 1.0) if self._recipe.continuous else (-1.0, 1.0)[action]
         self._state["place"] = min(max(self._state["place"] + move, 0.0), self._cells - 1.0)
         there = self._state["place"] == self._cells - 1
         return self._obs(), 1.0 if there else -STEP_COST, there, False, {}
@@ -141,7 +141,7 @@ class _Bandit(_Tiny):
         vector[-1] = self._state["time"] == self._recipe.delay + 1
         return {"vector": vector}
 
-    def step(self, action: int) -> tuple[Obs, float, bool, bool, Obs]:
+    def step(self, action: Any) -> tuple[Obs, float, bool, bool, Obs]:
         asked = self._state["time"] == self._recipe.delay + 1
         self._state["time"] += 1
         return self._obs(), float(asked and action == self._state["cue"]), asked, False, {}
@@ -170,7 +170,7 @@ class _Dot(_Tiny):
         image[row * zoom : (row + 1) * zoom, column * zoom : (column + 1) * zoom] = 255
         return {"image": image}
 
-    def step(self, action: int) -> tuple[Obs, float, bool, bool, Obs]:
+    def step(self, action: Any) -> tuple[Obs, float, bool, bool, Obs]:
         reward = float(action == self._state["column"])
         self._move("row", "down")
         self._move("column", "right")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Literal
+from functools import cache
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +36,7 @@ class MinAtar(Recipe):
     game: str = "breakout"
     sticky: float = 0.1
     ramping: bool = True
-    actions: Literal["minimal", "full"] = "minimal"
+    actions: str = "minimal"
     time_limit: int | None = 27_000
 
     def __post_init__(self) -> None:
@@ -78,7 +80,7 @@ class _Game:
         self._game.reset()
         return {"grid": self._game.state()}
 
-    def step(self, action: int) -> tuple[Obs, float, bool, bool, Obs]:
+    def step(self, action: Any) -> tuple[Obs, float, bool, bool, Obs]:
         if self._random.rand() >= self._sticky:
             self._last = self._moves[action]
         reward, terminated = self._game.act(self._last)
@@ -96,8 +98,16 @@ class _Game:
         pass
 
 
+@cache
 def _engine(game: str) -> Any:
-    try:
-        return import_module(f"minatar.environments.{game}")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("minatar", "minatar") from error
+    """The game's module without its package, which would import matplotlib and seaborn: seconds in each process."""
+    package = find_spec("minatar")
+    if package is None or package.submodule_search_locations is None:
+        raise MissingExtraError("minatar", "minatar")
+    path = Path(package.submodule_search_locations[0], "environments", f"{game}.py")
+    spec = spec_from_file_location(f"minatar.environments.{game}", path)
+    assert spec is not None, path
+    assert spec.loader is not None, path
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

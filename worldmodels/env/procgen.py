@@ -235,10 +235,10 @@ class _ProcgenWorld:
             fresh = self._env.skip()
         return {"image": fresh["image"][0]}
 
-    def step(self, action: int) -> tuple[Obs, float, bool, bool, Obs]:
+    def step(self, action: Any) -> tuple[Obs, float, bool, bool, Obs]:
         step = self._env.step(np.array([action]))
         self._fresh = None if step.arrived is step.obs else step.obs
-        extras = {name: array[0] for name, array in step.extras.items()}
+        extras = {name: array[0, ...] for name, array in step.extras.items()}
         arrived = {"image": step.arrived["image"][0]}
         return arrived, float(step.reward[0]), bool(step.terminated[0]), bool(step.truncated[0]), extras
 

@@ -64,9 +64,7 @@ class SubprocessEnv:
     def step(self, action: np.ndarray) -> Step:
         check_lanes("actions", len(action), self.width)
         self._action[...] = action
-        for k in range(len(self._pipes)):
-            self._send(k, _STEP)
-        ended = [self._receive(k) for k in range(len(self._pipes))]
+        ended = self._exchange([_STEP] * len(self._parts))
         if any(ended):
             for part, over in zip(self._parts, ended, strict=True):
                 if not over:  # its worker had no reason to fill in what was seen on arrival
@@ -76,7 +74,7 @@ class SubprocessEnv:
     def snapshot(self) -> dict[str, Any]:
         """The same as a `SerialEnv`'s, so that either can restore it, with any number of workers."""
         check_resumable(self.resumable, self.spec)
-        answers = self._ask(_SNAPSHOT, [None] * len(self._pipes))
+        answers = self._ask(_SNAPSHOT, [None] * len(self._parts))
         return {"worlds": [world for answer in answers for world in answer["worlds"]]}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -87,15 +85,18 @@ class SubprocessEnv:
         self._stop()
 
     def _ask(self, verb: bytes, payloads: Sequence[Any]) -> list[Any]:
-        for k, payload in enumerate(payloads):
-            self._send(k, verb + pickle.dumps(payload))
-        return [self._receive(k) for k in range(len(self._pipes))]
+        return self._exchange([verb + pickle.dumps(payload) for payload in payloads])
 
-    def _send(self, k: int, message: bytes) -> None:
-        try:
-            self._pipes[k].send_bytes(message)
-        except (BrokenPipeError, OSError):
-            self._fail(k, self._last_words(k))
+    def _exchange(self, messages: Sequence[bytes]) -> list[Any]:
+        """Send each worker its message, then wait for all answers."""
+        if not self._pipes:
+            raise WorkerError(f"the env of {self.spec.name} is closed; make a new one")
+        for k, message in enumerate(messages):
+            try:
+                self._pipes[k].send_bytes(message)
+            except OSError:
+                self._fail(k, self._last_words(k))
+        return [self._receive(k) for k in range(len(messages))]
 
     def _receive(self, k: int) -> Any:
         try:
@@ -108,11 +109,9 @@ class SubprocessEnv:
         return pickle.loads(rest) if kind == _RESULT else kind == _ENDED
 
     def _last_words(self, k: int) -> str:
-        process = self._processes[k] if k < len(self._processes) else None
-        if process is None:
-            return "the env is closed"
-        process.join(2)
-        return f"it died with exit code {process.exitcode}, without a traceback (a negative code is a signal)"
+        self._processes[k].join(2)
+        code = self._processes[k].exitcode
+        return f"it died with exit code {code} and no traceback (a negative code is a signal)"
 
     def _fail(self, k: int, why: str) -> NoReturn:
         part = self._parts[k]
