@@ -22,19 +22,19 @@ from worldmodels.core.spec import EnvSpec
 B_ = TypeVar("B_", bound=Belief)
 
 
-def as_vector(spec: EnvSpec, action: Shaped[Tensor, "*any"]) -> Float[Tensor, "*any A"]:
-    """Actions as models take them: one-hot where they are choices."""
+def as_vector(spec: EnvSpec, action: Shaped[Tensor, "..."]) -> Float[Tensor, "... A"]:
+    """Actions as models take them, (..., A): one-hot where they are choices."""
     return F.one_hot(action, spec.action_size).float() if spec.discrete else action
 
 
-def arrivals(spec: EnvSpec, batch: Batch) -> Float[Tensor, "B T+1 A"]:
-    """The action that led to each observation; zeros where none did."""
+def arrivals(spec: EnvSpec, batch: Batch) -> Float[Tensor, "B _ A"]:
+    """The action that led to each observation, (B, T + 1, A); zeros where none did."""
     led = F.pad(as_vector(spec, batch.action), (0, 0, 1, 0))
     return led * ~batch.first.unsqueeze(-1)
 
 
-def seen(batch: Batch) -> Bool[Tensor, "B T+1"]:
-    """Which observations are real: all but padding after the last step."""
+def seen(batch: Batch) -> Bool[Tensor, "B _"]:
+    """Which observations are real, (B, T + 1): all but padding after the last step."""
     reached = F.pad(batch.mask, (1, 0), value=True)
     return reached | batch.first
 
