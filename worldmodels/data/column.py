@@ -15,6 +15,19 @@ from worldmodels.core.spec import ArraySpec
 
 _RESERVE = 16 << 20  # bytes by which a file grows at least
 _IOV_MAX = 1024
+_LONG = 32 << 10  # bytes from which on a run of rows is read and not mapped
+
+
+class Rows:
+    """Rows to take, of any shape, and the runs of consecutive ones among them."""
+
+    def __init__(self, index: Int64[np.ndarray, "..."]) -> None:
+        self.index, flat = index, index.reshape(-1)
+        self.last = int(flat.max())
+        at = np.concatenate([[0], np.flatnonzero(np.diff(flat) != 1) + 1])
+        count = np.diff(at, append=len(flat))
+        self.mean_run = len(flat) / len(at)
+        self.runs: list[tuple[int, int, int]] = list(zip(at.tolist(), flat[at].tolist(), count.tolist(), strict=True))
 
 
 class Column:
@@ -31,6 +44,7 @@ class Column:
             self.file = os.open(path, os.O_RDWR | os.O_CREAT if write else os.O_RDONLY, 0o644)
         except FileNotFoundError as missing:
             raise StoreError(f"{path} is missing", "one file per array", "copy the store again, whole") from missing
+        self.size = os.fstat(self.file).st_size
         self.rows = np.empty((0, *self.shape), self.dtype)  # what is mapped
 
     @property
@@ -40,31 +54,40 @@ class Column:
 
     def write(self, row: int, arrays: Sequence[np.ndarray]) -> None:
         """Put arrays (n, ...) one behind another from `row` on. OSError if they do not fit on the disk."""
-        buffers = [memoryview(array).cast("B") for array in map(_bytes, arrays) if array.size]
-        offset = row * self.row_bytes
-        end = offset + sum(len(buffer) for buffer in buffers)
-        if end > os.fstat(self.file).st_size:
-            os.ftruncate(self.file, end + max(_RESERVE, end // 4))
-        while buffers:
-            written = os.pwritev(self.file, buffers[:_IOV_MAX], offset)
-            offset += written
-            while buffers and written >= len(buffers[0]):
-                written -= len(buffers.pop(0))
-            if written:
-                buffers[0] = buffers[0][written:]
+        buffers = [np.ascontiguousarray(array) for array in arrays]
+        offset, size = row * self.row_bytes, sum(buffer.nbytes for buffer in buffers)
+        if offset + size > self.size:
+            self.size = offset + size + max(_RESERVE, offset // 4)
+            os.ftruncate(self.file, self.size)
+        for at in range(0, len(buffers), _IOV_MAX):
+            offset = self._write(buffers[at : at + _IOV_MAX], offset)
 
     def read(self, row: int, count: int) -> np.ndarray:
         """Rows (count, ...) as a read-only view of the file."""
         self._reach(row + count)
         return self.rows[row : row + count]
 
-    def take(self, rows: Int64[np.ndarray, "..."], last: int) -> np.ndarray:
-        """Copies of the rows; `last` is the greatest of them."""
-        self._reach(last + 1)
-        return np.take(self.rows, rows, axis=0, mode="clip")  # "clip" skips a pass; the rows were checked before
+    def take(self, rows: Rows) -> np.ndarray:
+        """Copies of the rows, in the order and shape asked for.
+
+        Long runs are announced to the kernel all at once and then read: from a disk that is about ten times as fast as
+        faulting them in through the map, page by page, and no slower from the page cache.
+        """
+        if rows.mean_run * self.row_bytes < _LONG:
+            self._reach(rows.last + 1)
+            return np.take(self.rows, rows.index, axis=0, mode="clip")  # "clip" skips a pass; the rows exist
+        out = np.empty((*rows.index.shape, *self.shape), self.dtype)
+        buffer = memoryview(out.reshape(-1).view(np.uint8))
+        size = self.row_bytes
+        for _, row, count in rows.runs:
+            os.posix_fadvise(self.file, row * size, count * size, os.POSIX_FADV_WILLNEED)
+        for at, row, count in rows.runs:
+            self._read(buffer[at * size : (at + count) * size], row * size)
+        return out
 
     def trim(self, rows: int) -> None:
-        os.ftruncate(self.file, rows * self.row_bytes)
+        self.size = rows * self.row_bytes
+        os.ftruncate(self.file, self.size)
 
     def sync(self) -> None:
         os.fdatasync(self.file)
@@ -72,14 +95,29 @@ class Column:
     def close(self) -> None:
         os.close(self.file)
 
+    def _write(self, buffers: list[np.ndarray], offset: int) -> int:
+        """The byte after the last one written."""
+        end = offset + sum(buffer.nbytes for buffer in buffers)
+        offset += os.pwritev(self.file, buffers, offset)
+        if offset < end:  # a signal, or the disk is about to be full
+            rest = memoryview(b"".join(buffer.tobytes() for buffer in buffers))
+            while offset < end:
+                offset += os.pwrite(self.file, rest[offset - end :], offset)
+        return offset
+
+    def _read(self, buffer: memoryview, offset: int) -> None:
+        while buffer:
+            count = os.preadv(self.file, [buffer], offset)
+            if not count:
+                raise StoreError(
+                    f"{self.path} ends at byte {offset}", "a longer file", "run worldmodels inspect --verify"
+                )
+            buffer, offset = buffer[count:], offset + count
+
     def _reach(self, rows: int) -> None:
         if rows > len(self.rows):
             count = self.available
             if count < rows:
-                raise EOFError(f"{self.path} holds {count} rows, not {rows}")
+                raise StoreError(f"{self.path} has {count} rows", f"{rows}", "run worldmodels inspect --verify")
             mapped = mmap.mmap(self.file, count * self.row_bytes, access=mmap.ACCESS_READ)
             self.rows = np.frombuffer(mapped, self.dtype).reshape(count, *self.shape)
-
-
-def _bytes(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

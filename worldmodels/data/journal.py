@@ -6,7 +6,6 @@ import json
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from worldmodels.data.table import Piece
@@ -14,7 +13,7 @@ from worldmodels.data.table import Piece
 
 def encode(piece: Piece) -> bytes:
     """The piece as JSON, a blank, and the checksum of that JSON in hexadecimal."""
-    body = json.dumps(asdict(piece), separators=(",", ":")).encode()
+    body = json.dumps(vars(piece), separators=(",", ":")).encode()
     return body + b" %08x\n" % zlib.crc32(body)
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from worldmodels.core.experience import Episode
 from worldmodels.core.spec import ArraySpec, EnvSpec, describe
 
 FORMAT = 1
+Shape = tuple[tuple[int, ...], np.dtype]
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,11 @@ class Layout:
     extras: Mapping[str, ArraySpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, spec in self.columns().items():
+        for name, spec in self.columns.items():
             if not re.fullmatch(r"[\w.-]+", name) or not spec.size:
                 raise SpecError(f"{name!r} of shape {spec.shape}", "a plain name and at least one number", "rename it")
 
+    @cached_property
     def columns(self) -> dict[str, ArraySpec]:
         """Every array that is kept, by the name of its file."""
         flag = ArraySpec((), "bool")
@@ -52,19 +55,30 @@ class Layout:
             "reward": piece.reward,
             **{f"extras.{name}": array for name, array in piece.extras.items()},
         }
-        columns = self.columns()
         flags = {"terminated": piece.terminated, "truncated": piece.truncated}
-        found = [
-            f"{name}: {describe(columns.get(name))} in the store, {_shape(given.get(name))} given"
-            for name in sorted((given.keys() | columns.keys()) - flags.keys())
-            if name not in columns or _shape(given.get(name)) != (columns[name].shape, columns[name].dtype)
-        ]
-        if found:
-            raise SpecError("; ".join(found), "the arrays that the store was made for", "use a store of its own")
         for name, flag in flags.items():
             given[name] = np.zeros(len(piece), bool)
             given[name][-1] = flag
-        return {name: [given[name]] + [spec.zeros(1)] * (name[:4] != "obs.") for name, spec in columns.items()}
+        if given.keys() != self.columns.keys() or any(_shape(given[k]) != v for k, v in self._shapes.items()):
+            raise self._refusal(given)
+        return {name: [array] if (last := self._last[name]) is None else [array, last] for name, array in given.items()}
+
+    @cached_property
+    def _shapes(self) -> dict[str, Shape]:
+        return {name: (spec.shape, np.dtype(spec.dtype)) for name, spec in self.columns.items()}
+
+    @cached_property
+    def _last(self) -> dict[str, np.ndarray | None]:
+        """What stands behind the steps of a piece: nothing for observations, which have one more."""
+        return {name: None if name.startswith("obs.") else spec.zeros(1) for name, spec in self.columns.items()}
+
+    def _refusal(self, given: Mapping[str, np.ndarray]) -> SpecError:
+        found = [
+            f"{name}: {describe(self.columns.get(name))} in the store, {_tell(given.get(name))} given"
+            for name in sorted(given.keys() | self.columns.keys())
+            if name not in self.columns or name not in given or _shape(given[name]) != self._shapes[name]
+        ]
+        return SpecError("; ".join(found), "the arrays that the store was made for", "use a store of its own")
 
     def write(self, folder: Path) -> None:
         """Whole or not at all."""
@@ -83,12 +97,18 @@ class Layout:
             tree: dict[str, Any] = json.loads(path.read_text())
             if tree["format"] != FORMAT:
                 raise StoreError(f"{path} has format {tree['format']}", f"format {FORMAT}", "use a newer worldmodels")
-            return Layout(EnvSpec.from_json(tree["spec"]), {k: ArraySpec.from_json(v) for k, v in tree["extras"].items()})
+            return Layout(
+                EnvSpec.from_json(tree["spec"]), {k: ArraySpec.from_json(v) for k, v in tree["extras"].items()}
+            )
         except (json.JSONDecodeError, KeyError, TypeError) as broken:
             raise StoreError(
                 f"{path} is damaged: {broken}", "the description of the store", "copy it from a store of the same env"
             ) from broken
 
 
-def _shape(array: np.ndarray | None) -> tuple[tuple[int, ...], str] | str:
-    return "absent" if array is None else (array.shape[1:], array.dtype.name)
+def _shape(array: np.ndarray) -> Shape:
+    return array.shape[1:], array.dtype
+
+
+def _tell(array: np.ndarray | None) -> str:
+    return "absent" if array is None else f"{array.dtype.name} {array.shape[1:]}"

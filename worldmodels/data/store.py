@@ -15,7 +15,7 @@ from torch import Tensor
 from worldmodels.core.errors import SpecError, StoreError
 from worldmodels.core.experience import Batch, Episode
 from worldmodels.core.spec import ArraySpec, EnvSpec
-from worldmodels.data.column import Column
+from worldmodels.data.column import Column, Rows
 from worldmodels.data.index import Damage, Index
 from worldmodels.data.journal import Journal
 from worldmodels.data.layout import Layout
@@ -38,7 +38,7 @@ class EpisodeStore:
         self.layout, self.folder = Layout.read(folder), folder
         self.lock = Lock(folder / "writer.lock") if write else None
         self.columns = {
-            name: Column(folder / f"{name}.raw", spec, write=write) for name, spec in self.layout.columns().items()
+            name: Column(folder / f"{name}.raw", spec, write=write) for name, spec in self.layout.columns.items()
         }
         self.index = Index(Journal(folder / "index.jsonl", write=write))
         self.refresh()
@@ -53,7 +53,7 @@ class EpisodeStore:
             raise StoreError(f"{folder} holds a store already", "a new folder", "open it, or choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
         layout = Layout(spec, {**spec.extras, **(extras or {})})
-        for name, array in layout.columns().items():
+        for name, array in layout.columns.items():
             Column(folder / f"{name}.raw", array, write=True).close()
         Journal(folder / "index.jsonl", write=True).close()
         layout.write(folder)
@@ -235,11 +235,9 @@ class EpisodeStore:
 
     def _take(self, rows: Int64[np.ndarray, "..."], *, brief: bool = False) -> dict[str, np.ndarray]:
         """Every array at these rows; `brief` leaves the last moment to observations alone."""
-        last, taken = int(rows.max()), {}
-        steps = np.ascontiguousarray(rows[..., :-1]) if brief else rows
-        for name, column in self.columns.items():
-            taken[name] = column.take(rows if name.startswith("obs.") else steps, last)
-        return taken
+        moments = Rows(rows)
+        steps = Rows(np.ascontiguousarray(rows[..., :-1])) if brief else moments
+        return {name: c.take(moments if name.startswith("obs.") else steps) for name, c in self.columns.items()}
 
     def _lines(self, pieces: Sequence[Episode], given: Sequence[Mapping[str, list[np.ndarray]]]) -> list[Piece]:
         """The lines for these pieces; StoreError if one does not continue its episode."""
@@ -265,5 +263,5 @@ class EpisodeStore:
 def _checksum(arrays: Sequence[np.ndarray]) -> int:
     value = 0
     for array in arrays:
-        value = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), value)
+        value = zlib.crc32(np.ascontiguousarray(array), value)  # pyright: ignore[reportArgumentType]
     return value

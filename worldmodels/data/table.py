@@ -47,7 +47,8 @@ class Growing:
         """Cheap near the end, where new pieces belong: only what stands behind `position` moves."""
         if self.size == len(self.room):
             self.room = np.concatenate([self.room, np.zeros_like(self.room)])
-        self.room[position + 1 : self.size + 1] = self.room[position : self.size]
+        if position < self.size:
+            self.room[position + 1 : self.size + 1] = self.room[position : self.size]
         self.room[position] = value
         self.size += 1
 
