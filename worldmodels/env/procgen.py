@@ -46,23 +46,8 @@ MODES = {
     "memory": ("caveflyer", "dodgeball", "heist", "jumper", "maze", "miner"),
     "exploration": ("caveflyer", "climber", "coinrun", "heist", "jumper", "leaper", "maze", "ninja"),
 }
-ACTIONS = (
-    "left_down",
-    "left",
-    "left_up",
-    "down",
-    "noop",
-    "up",
-    "right_down",
-    "right",
-    "right_up",
-    "d",
-    "a",
-    "w",
-    "s",
-    "q",
-    "e",
-)
+_MOVES = ("left_down", "left", "left_up", "down", "noop", "up", "right_down", "right", "right_up")
+ACTIONS = (*_MOVES, "d", "a", "w", "s", "q", "e")
 _FORCE_RESET = -1
 
 
