@@ -55,6 +55,7 @@ class RolloutStream:
     """
 
     store = None
+    divisible = False
 
     def __init__(self, plan: Rollout, env: Env, learner: Learner, rng: Rng) -> None:
         self.plan, self.learner, self.rng = plan, learner, rng.child("passes")

@@ -1,0 +1,172 @@
+"""Acting while learning from everything that was lived so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.core.experience import Batch
+from worldmodels.core.protocols import Env, EnvRecipe, Learner, Resumable
+from worldmodels.core.rng import Rng
+from worldmodels.core.spec import EnvSpec
+from worldmodels.data.driver import Driver
+from worldmodels.data.store import EpisodeStore
+from worldmodels.data.uninformed import Random
+
+_NOTHING = {"pieces": 0, "rows": 0, "last": 0}  # the cursor of an empty store
+
+
+@runtime_checkable
+class Sampler(Resumable, Protocol):
+    """Chooses what to learn from next; see `data.sampler`."""
+
+    def sample(self, store: EpisodeStore, rng: Rng) -> Batch: ...
+
+    def update(self, key: Int64[Tensor, "B 2"], priority: Float[Tensor, " B"]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What `conf/data/replay.yaml` becomes.
+
+    `warmup` env steps are taken at random before the first update, and `steps_per_update` before each one, as a
+    fraction where several updates share a step. The store takes pieces of `piece` steps; until then a step can not be
+    drawn.
+    """
+
+    sampler: Sampler
+    width: int = 16
+    workers: int = 0
+    piece: int = 16
+    warmup: int = 1000
+    steps_per_update: float = 4.0
+    updates: int = 1000  # in an epoch, at whose end checkpoints are cut
+
+    def __post_init__(self) -> None:
+        if self.updates < 1 or self.warmup < 0 or self.steps_per_update < 0:
+            found = f"updates={self.updates}, warmup={self.warmup}, steps_per_update={self.steps_per_update}"
+            raise ConfigError(
+                found, "at least one update and nothing below zero", "set data.updates and its neighbours"
+            )
+
+    def spec(self, recipe: EnvRecipe | None) -> EnvSpec:
+        return needed(recipe).spec()
+
+    def stream(self, recipe: EnvRecipe | None, learner: Learner, folder: Path, rng: Rng) -> ReplayStream:
+        return ReplayStream(self, needed(recipe).make(self.width, self.workers), learner, folder / "episodes", rng)
+
+
+class ReplayStream:
+    """Acts, remembers, and hands out one batch per update. Meets `core.protocols.Resumable`.
+
+    The ratio of acting to learning is kept here and nowhere else. A store that lies in the folder already is emptied,
+    unless a snapshot says how much of it belongs to this run.
+    """
+
+    divisible = True  # each batch is drawn afresh, so a snapshot after any update continues exactly
+
+    def __init__(self, plan: Replay, env: Env, learner: Learner, folder: Path, rng: Rng) -> None:
+        self.plan, self.learner, self.folder = plan, learner, folder
+        self.sampler, self.rng = deepcopy(plan.sampler), rng.child("sampler")
+        self.policy = learner.policy()
+        self.driver = Driver(env, self.policy, rng.child("driver"), piece=plan.piece, source={"policy": "learner"})
+        self.owed = 0.0  # env steps not yet taken; below zero, taken in advance
+        self.store: EpisodeStore | None = None  # until the first use
+        self._open: Batch | None = None  # handed out, and the learner has not been asked about it
+
+    def __len__(self) -> int:
+        return self.plan.updates
+
+    def __iter__(self) -> Iterator[Batch]:
+        store = self._opened()
+        for _ in range(self.plan.updates):
+            self._settle()
+            self._warm_up(store)
+            self.owed += self.plan.steps_per_update
+            while self.owed > 0:
+                store.extend(self.driver.step())
+                self.owed -= self.driver.width
+            self._open = self.sampler.sample(store, self.rng)
+            yield self._open
+
+    @property
+    def env_steps(self) -> int:
+        return self.driver.steps
+
+    @property
+    def episodes(self) -> int:
+        return self.driver.episodes
+
+    @property
+    def resume(self) -> str:
+        return self.driver.resume
+
+    def drain(self) -> list[tuple[float, int]]:
+        return self.driver.drain()
+
+    def snapshot(self) -> dict[str, Any]:
+        self._settle()
+        return {
+            "owed": self.owed,
+            "rng": self.rng.snapshot(),
+            "driver": self.driver.snapshot(),
+            "sampler": self.sampler.snapshot(),
+            "store": self._opened().snapshot(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.owed = float(state["owed"])
+        self.rng.restore(state["rng"])
+        self.store = self._reopen() if self.store is None else self.store
+        self.store.restore(state["store"])
+        self.driver.restore(state["driver"])
+        self.sampler.restore(state["sampler"])
+
+    def close(self) -> None:
+        self.driver.env.close()
+        if self.store is not None:
+            self.store.close()
+            self.store = None
+
+    def _settle(self) -> None:
+        """Tell the sampler what the learner made of the last batch: before the next one, and before a snapshot."""
+        batch, self._open = self._open, None
+        surprise = self.learner.feedback() if batch is not None else None
+        if batch is not None and batch.key is not None and surprise is not None:
+            self.sampler.update(batch.key, surprise.detach().cpu())
+
+    def _warm_up(self, store: EpisodeStore) -> None:
+        """Act at random, and give the store all of it, so that there is something to draw from."""
+        if self.driver.steps >= self.plan.warmup:
+            return
+        self.driver.switch(Random(self.driver.spec))
+        while self.driver.steps < self.plan.warmup:
+            store.extend(self.driver.step())
+        store.extend(self.driver.flush())
+        self.driver.switch(self.policy)
+
+    def _opened(self) -> EpisodeStore:
+        if self.store is None:
+            self.store = self._reopen() if (self.folder / "store.json").exists() else self._create()
+            self.store.restore(_NOTHING)
+        return self.store
+
+    def _create(self) -> EpisodeStore:
+        return EpisodeStore.create(self.folder, self.driver.spec, extras=self.driver.extras)
+
+    def _reopen(self) -> EpisodeStore:
+        return EpisodeStore.open(self.folder, write=True, spec=self.driver.spec)
+
+
+def needed(recipe: EnvRecipe | None) -> EnvRecipe:
+    """The recipe, or a ConfigError that says how to give one."""
+    if recipe is None:
+        raise ConfigError("no env to act in", "an env, since this data is lived while learning", "set env=<name>")
+    return recipe

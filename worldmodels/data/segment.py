@@ -1,0 +1,154 @@
+"""Learning from recorded experience alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.core.experience import Batch
+from worldmodels.core.protocols import EnvRecipe, Learner
+from worldmodels.core.rng import Rng
+from worldmodels.core.spec import EnvSpec
+from worldmodels.data.sampler import Uniform
+from worldmodels.data.store import EpisodeStore
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What `conf/data/segment.yaml` becomes: windows from the episodes of a store, of which some are held out.
+
+    `cross` lets windows run over an episode's end into the next one, `pad` lets them end early and masks the rest.
+    `workers` subprocesses gather batches in advance; they are the same batches.
+    """
+
+    store: str | None
+    length: int = 64
+    batch: int = 16
+    updates: int = 1000  # in an epoch, at whose end checkpoints are cut
+    workers: int = 0
+    cross: bool = False
+    pad: bool = False
+    held_out: float = 0.1  # share of the episodes
+    split_seed: int = 0
+    held_batches: int = 8  # in a validation
+
+    def __post_init__(self) -> None:
+        if self.updates < 1 or self.workers < 0 or self.held_batches < 0:
+            found = f"updates={self.updates}, workers={self.workers}, held_batches={self.held_batches}"
+            raise ConfigError(
+                found, "at least one update and nothing below zero", "set data.updates and its neighbours"
+            )
+        if not 0 <= self.held_out < 1:
+            raise ConfigError(f"held_out={self.held_out}", "a share from 0 to below 1", "set data.held_out=0.1")
+
+    def folder(self) -> Path:
+        """Where the store lies; ConfigError if there is none."""
+        path = None if self.store is None else Path(self.store)
+        if path is None or not (path / "store.json").exists():
+            raise ConfigError(
+                "data.store is not set" if path is None else f"no episode store in {path}",
+                "the folder of a recording",
+                "record one: python record.py env=minatar policy=random steps=100000, then set data.store=<its folder>",
+            )
+        return path
+
+    def spec(self, recipe: EnvRecipe | None) -> EnvSpec:
+        """The store's; SpecError if an env is given that differs."""
+        store = EpisodeStore.open(self.folder(), spec=None if recipe is None else recipe.spec())
+        try:
+            return store.spec
+        finally:
+            store.close()
+
+    def stream(
+        self,
+        recipe: EnvRecipe | None,  # noqa: ARG002 (nobody acts)
+        learner: Learner,  # noqa: ARG002
+        folder: Path,  # noqa: ARG002
+        rng: Rng,
+    ) -> SegmentStream:
+        return SegmentStream(self, rng)
+
+
+class Windows(Dataset[Batch]):
+    """Batch n of a sequence, a function of the generator's name and n alone. May be sent to another process."""
+
+    def __init__(self, folder: Path, sampler: Uniform, rng: Rng) -> None:
+        self.folder, self.sampler, self.rng = folder, sampler, rng
+        self._store: EpisodeStore | None = None
+
+    def __getitem__(self, index: int) -> Batch:
+        self._store = self._store or EpisodeStore.open(self.folder)
+        return self.sampler.sample(self._store, self.rng.child(index))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_store": None}
+
+
+class SegmentStream:
+    """Windows of the episodes to learn from; `updates` batches make an epoch. Nothing is lived, nothing is stored."""
+
+    divisible = True  # batches are numbered, so a snapshot after any update continues exactly
+
+    def __init__(self, plan: Segment, rng: Rng) -> None:
+        self.plan, self.rng = plan, rng
+        self.store = EpisodeStore.open(plan.folder())
+        self.env_steps, self.episodes, self.resume = 0, 0, "exact"
+        self.epoch, self.update = 0, 0  # of the batch that comes next
+        self._train, self._held = self.store.split(plan.held_out, plan.split_seed)
+
+    def __len__(self) -> int:
+        return self.plan.updates
+
+    def __iter__(self) -> Iterator[Batch]:
+        windows = self._windows(self._train, self.rng.child("train", self.epoch))
+        for batch in self._load(windows, range(self.update, self.plan.updates)):
+            self.update += 1
+            if self.update == self.plan.updates:
+                self.epoch, self.update = self.epoch + 1, 0
+            yield batch
+
+    def validation(self) -> DataLoader[Batch] | None:
+        """The same held-out windows every time; None if no episode is held out."""
+        if not len(self._held) or not self.plan.held_batches:
+            return None
+        return self._load(self._windows(self._held, self.rng.child("held out")), range(self.plan.held_batches))
+
+    def drain(self) -> list[tuple[float, int]]:
+        return []
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "update": self.update}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.epoch, self.update = int(state["epoch"]), int(state["update"])
+
+    def close(self) -> None:
+        self.store.close()
+
+    def _windows(self, numbers: np.ndarray, rng: Rng) -> Windows:
+        plan = self.plan
+        sampler = Uniform(plan.length, plan.batch, cross=plan.cross, pad=plan.pad, among=numbers)
+        return Windows(plan.folder(), sampler, rng)
+
+    def _load(self, windows: Windows, indices: Sequence[int]) -> DataLoader[Batch]:
+        collate: Any = _as_it_is
+        return DataLoader(
+            windows,
+            batch_size=None,
+            sampler=indices,
+            num_workers=self.plan.workers,
+            collate_fn=collate,
+            generator=torch.Generator(),  # or else it draws from the global one, and shifts the model's noise
+        )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
