@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64, Int64
 
-_BLOCK = 1024
+_BLOCK = 256
 
 
 class Weights:

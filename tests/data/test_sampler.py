@@ -1,0 +1,144 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from worldmodels.core.errors import ConfigError, StoreError
+from worldmodels.core.experience import Episode
+from worldmodels.core.rng import Rng
+from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.data.sampler import Prioritised, Recent, Uniform
+from worldmodels.data.store import EpisodeStore
+from worldmodels.data.weights import Weights
+
+SPEC = EnvSpec("toy", {"clock": ArraySpec((1,), "int64")}, 5)
+
+
+def piece(number: int, start: int, steps: int, *, ended: bool = False) -> Episode:
+    clock = 1000 * number + np.arange(start, start + steps + 1)
+    action, reward = clock[:-1] % 5, clock[1:].astype(np.float32)
+    return Episode({"clock": clock[:, None]}, action, reward, ended, False, number=number, start=start)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Episodes of 3, 10 and 30 steps, the last one in pieces of 10, and one of 6 that runs on."""
+    with EpisodeStore.create(tmp_path / "s", SPEC) as made:
+        made.extend([piece(0, 0, 3, ended=True), piece(2, 0, 10), piece(1, 0, 10, ended=True)])
+        made.extend([piece(2, 10, 10), piece(3, 0, 6), piece(2, 20, 10, ended=True)])
+        yield made
+
+
+def drawn(sampler, store, times: int) -> Counter:
+    rng = Rng(0)
+    return Counter(tuple(key) for _ in range(times) for key in sampler.sample(store, rng).key.tolist())
+
+
+def assert_uniform(counts: Counter, candidates: list[tuple[int, int]]) -> None:
+    """Every candidate, nothing else, and a chi-square that a uniform source exceeds once in about 100 000 times."""
+    assert set(counts) == set(candidates)
+    expected = counts.total() / len(candidates)
+    chi = sum((counts[c] - expected) ** 2 / expected for c in candidates)
+    freedom = len(candidates) - 1
+    assert chi < freedom + 4.3 * np.sqrt(2 * freedom) + 6
+
+
+def test_uniform_draws_every_start_whose_window_fits_equally_often(store):
+    fits = [(n, t) for n, length in ((1, 10), (2, 30), (3, 6)) for t in range(length - 5 + 1)]
+    assert_uniform(drawn(Uniform(5, 20), store, 250), fits)
+
+
+@pytest.mark.parametrize("how", ["pad", "cross"])
+def test_padded_and_crossing_windows_begin_at_any_step(store, how):
+    every = [(n, t) for n, length in ((0, 3), (1, 10), (2, 30), (3, 6)) for t in range(length)]
+    assert_uniform(drawn(Uniform(5, 20, **{how: True}), store, 250), every)
+
+
+def test_a_sampler_keeps_to_its_side_of_the_split(store):
+    for sampler in (Uniform(3, 20), Recent(3, 20), Prioritised(3, 20), Uniform(8, 20, cross=True)):
+        assert {n for n, _ in drawn(sampler.over(np.array([1, 3])), store, 30)} == {1, 3}
+    batch = Uniform(40, 50, cross=True).over(np.array([1, 3])).sample(store, Rng(0))
+    assert set((batch.obs["clock"] // 1000).unique().tolist()) == {1, 3}
+
+
+def test_recent_draws_from_the_last_steps_that_were_recorded(store):
+    last = [(2, t) for t in range(15, 20)] + [(3, t) for t in range(6)] + [(2, t) for t in range(20, 30)]
+    assert_uniform(drawn(Recent(1, 20, steps=21), store, 100), last)
+    fits = [(2, t) for t in range(15, 20)] + [(3, t) for t in range(3)] + [(2, t) for t in range(20, 27)]
+    assert_uniform(drawn(Recent(4, 20, steps=21), store, 100), fits)
+
+
+def test_prioritised_follows_priorities_and_weighs_against_them(store):
+    sampler, rng = Prioritised(1, 256, alpha=0.5, beta=1.0, epsilon=0.0), Rng(0)
+    sampler.sample(store, rng)
+    every = [(n, t) for n, length in ((0, 3), (1, 10), (2, 30), (3, 6)) for t in range(length)]
+    priority = torch.tensor([float(1 + (7 * n + t) % 5) for n, t in every])
+    sampler.update(torch.tensor(every), priority)
+    counts = drawn(sampler, store, 100)
+    for key, p in zip(every, priority.tolist(), strict=True):
+        expected = 256 * 100 * p**0.5 / float((priority**0.5).sum())
+        assert abs(counts[key] - expected) < 6 * np.sqrt(expected)
+    batch = sampler.sample(store, rng)
+    drawn_priority = torch.tensor([priority[every.index(tuple(k))] for k in batch.key.tolist()])
+    weight = drawn_priority**-0.5
+    torch.testing.assert_close(batch.weight, (weight / weight.max()).float(), rtol=1e-4, atol=1e-6)
+
+
+def test_new_steps_get_the_greatest_priority_as_soon_as_their_window_fits(store):
+    sampler, rng = Prioritised(8, 16), Rng(0)
+    assert {n for n, _ in drawn(sampler, store, 60)} == {1, 2}
+    assert sampler.candidates == 3 + 23
+    sampler.update(sampler.sample(store, rng).key, torch.full((16,), 1e6))
+    sampler.update(torch.tensor([[n, t] for n, last in ((1, 3), (2, 23)) for t in range(last)]), torch.zeros(26))
+    store.extend([piece(3, 6, 4, ended=True)])
+    assert {n for n, _ in drawn(sampler, store, 20)} == {3}
+    assert set(drawn(sampler, store, 20)) == {(3, 0), (3, 1), (3, 2)}
+
+
+def test_a_restored_prioritised_sampler_goes_on_with_the_same_draws(store):
+    sampler = Prioritised(2, 8)
+    for step in range(5):
+        batch = sampler.sample(store, Rng(step))
+        sampler.update(batch.key, torch.rand(8, generator=torch.Generator().manual_seed(step)))
+    state, cursor = sampler.snapshot(), store.snapshot()
+    store.extend([piece(3, 6, 4), piece(4, 0, 50)])
+    sampler.sample(store, Rng(8))
+    store.restore(cursor)
+    other = Prioritised(2, 8)
+    other.restore(state)
+    store.extend([piece(3, 6, 2)])
+    sampler.restore(state)
+    assert torch.equal(sampler.sample(store, Rng(9)).key, other.sample(store, Rng(9)).key)
+    assert other.candidates == sampler.candidates
+
+
+def test_weights_draw_rows_of_all_blocks_and_never_one_without_weight():
+    weights, rng = Weights(), np.random.default_rng(0)
+    rows = rng.choice(5000, 300, replace=False)
+    weights.put(rows, rng.random(300))
+    weights.put(rows[:50], np.zeros(50))
+    seen = np.concatenate([weights.draw(64, rng) for _ in range(300)])
+    assert set(seen.tolist()) <= set(rows[50:].tolist())
+    assert len(set(seen.tolist())) > 230
+    assert np.isclose(weights.sums.sum(), weights.get(rows).sum())
+
+
+@pytest.mark.parametrize("kind", [Uniform, Recent, Prioritised])
+def test_a_window_longer_than_any_episode_is_an_error_that_names_the_longest(store, kind):
+    with pytest.raises(StoreError, match=r"no window of 31 steps; the longest episode has 30"):
+        kind(31, 4).sample(store, Rng(0))
+    assert kind(31, 4, cross=True).sample(store, Rng(0)).mask.any(1).all()
+    assert kind(31, 4, pad=True).sample(store, Rng(0)).mask.any(1).all()
+
+
+def test_an_empty_store_is_an_error(tmp_path):
+    with EpisodeStore.create(tmp_path / "s", SPEC) as empty:
+        for sampler in (Uniform(1, 1), Recent(1, 1), Prioritised(1, 1), Uniform(1, 1, cross=True)):
+            with pytest.raises(StoreError, match="nothing to draw from"):
+                sampler.sample(empty, Rng(0))
+
+
+def test_batches_of_nothing_are_refused():
+    with pytest.raises(ConfigError):
+        Uniform(0, 4)
