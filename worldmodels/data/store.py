@@ -196,6 +196,11 @@ class EpisodeStore:
         """See what a writer in another process did since."""
         self.index.refresh(self._available())
 
+    @property
+    def damage(self) -> list[Damage]:
+        """What was found wrong on opening, without reading the data."""
+        return list(self.index.damage)
+
     def verify(self) -> list[Damage]:
         """Every piece whose line or data is not what was written; reads the whole store."""
         found = list(self.index.damage)

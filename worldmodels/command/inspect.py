@@ -1,0 +1,180 @@
+"""Show what an episode store holds; check it; draw some of it.
+
+worldmodels inspect <store> [--verify] [--sheet out.png] [--all] [--json]
+
+    worldmodels inspect runs/x/episodes                       episodes, returns, lengths, arrays, size, split
+    worldmodels inspect runs/x/episodes --verify              read everything and check every checksum
+    worldmodels inspect runs/x/episodes --sheet sheet.png     a contact sheet: one episode per row
+    worldmodels inspect runs/x/episodes --json                the same facts for a program
+
+Exit codes: 0 fine, 1 --verify found damage (it is named), 2 something to mend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from worldmodels.core.errors import ConfigError, StoreError
+from worldmodels.core.spec import describe, describe_action
+from worldmodels.data.store import EpisodeStore
+from worldmodels.ops.picture import draw, encode_png, fit, sheet
+
+ENDS = 5  # episodes shown at each end of a long table
+
+
+def main(argv: list[str]) -> int:
+    asked = _parser().parse_args(argv)
+    store = EpisodeStore.open(_find(Path(asked.store)))
+    facts = summary(store, asked.held_out, asked.seed)
+    damage = store.verify() if asked.verify else store.damage
+    facts["damage"] = [item._asdict() for item in damage]
+    facts["verified"] = bool(asked.verify)
+    if asked.json:
+        print(json.dumps({**facts, "episodes": _rows(store)}, indent=1))
+    else:
+        _print(store, facts, everything=asked.all)
+    if asked.sheet:
+        Path(asked.sheet).write_bytes(encode_png(contact_sheet(store, asked.obs, asked.rows, asked.columns)))
+        if not asked.json:
+            print(f"contact sheet: {asked.sheet}")
+    return 1 if damage else 0
+
+
+def summary(store: EpisodeStore, held_out: float = 0.1, seed: int = 0) -> dict[str, Any]:
+    """Facts about a store as plain data."""
+    episodes, table = store.episodes, store.split(held_out, seed)
+    columns = {name: describe(spec) for name, spec in store.layout.columns.items()}
+    return {
+        "folder": str(store.folder),
+        "env": store.spec.name,
+        "actions": describe_action(store.spec),
+        "arrays": columns,
+        "count": len(store),
+        "running": int((~episodes.ended).sum()),
+        "terminated": int(episodes.terminated.sum()),
+        "truncated": int(episodes.truncated.sum()),
+        "steps": store.steps,
+        "bytes": sum(path.stat().st_blocks * 512 for path in store.folder.iterdir()),
+        "length": _spread(episodes.length),
+        "return": _spread(episodes.return_),
+        "split": {"held_out": held_out, "seed": seed, "train": len(table.train), "held": len(table.held)},
+        "sources": _sources(episodes.source),
+    }
+
+
+def contact_sheet(store: EpisodeStore, obs: str | None, rows: int, columns: int) -> np.ndarray:
+    """An episode per row, evenly chosen, and evenly spaced moments of it from the first to the last observation."""
+    name = obs or next((n for n, spec in store.spec.obs.items() if spec.kind != "vector"), next(iter(store.spec.obs)))
+    if name not in store.spec.obs:
+        raise ConfigError(f"no observation {name!r}", f"one of {', '.join(store.spec.obs)}", "give another --obs")
+    numbers = store.episodes.number
+    if not len(numbers):
+        raise StoreError(f"{store.folder} is empty", "at least one episode", "record more first")
+    chosen = numbers[np.unique(np.linspace(0, len(numbers) - 1, rows).round().astype(int))]
+    frames: list[np.ndarray] = []
+    for number in chosen.tolist():
+        seen = store[number].obs[name]
+        frames.append(draw(store.spec.obs[name], seen[np.linspace(0, len(seen) - 1, columns).round().astype(int)]))
+    return sheet(fit(np.concatenate(frames), 64), columns)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "worldmodels inspect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("store", help="folder of an episode store, or of a run that has one")
+    parser.add_argument("--verify", action="store_true", help="read everything and check every checksum")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--all", action="store_true", help="list every episode")
+    parser.add_argument("--sheet", metavar="PNG", help="write a contact sheet")
+    parser.add_argument("--obs", help="observation to draw; default: the first one that is a picture")
+    parser.add_argument("--rows", type=int, default=8, help="episodes on the sheet (default 8)")
+    parser.add_argument("--columns", type=int, default=12, help="moments per episode on the sheet (default 12)")
+    parser.add_argument("--held-out", type=float, default=0.1, help="fraction of the split to show (default 0.1)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split to show (default 0)")
+    return parser
+
+
+def _find(folder: Path) -> Path:
+    """A run keeps its store in `episodes`."""
+    inner = folder / "episodes"
+    return inner if (inner / "store.json").exists() and not (folder / "store.json").exists() else folder
+
+
+def _spread(values: np.ndarray) -> dict[str, float]:
+    if not len(values):
+        return {}
+    return {name: round(float(f(values)), 3) for name, f in (("min", np.min), ("mean", np.mean), ("max", np.max))}
+
+
+def _sources(sources: tuple[Mapping[str, Any], ...] | Any) -> dict[str, dict[str, int]]:
+    """How often each origin was told; those that differ in every episode, such as seeds, are only counted."""
+    told: dict[str, Counter[str]] = {}
+    for source in sources:
+        for key, value in source.items():
+            told.setdefault(key, Counter())[str(value)] += 1
+    return {k: dict(c) if len(c) <= ENDS else {f"{len(c)} different": c.total()} for k, c in told.items()}
+
+
+def _rows(store: EpisodeStore) -> list[dict[str, Any]]:
+    e = store.episodes
+    values = zip(e.number, e.length, e.return_, e.terminated, e.truncated, e.source, strict=True)
+    return [
+        {
+            "number": int(number),
+            "length": int(length),
+            "return": float(return_),
+            "end": "terminated" if terminated else "truncated" if truncated else "running",
+            "source": dict(source),
+        }
+        for number, length, return_, terminated, truncated, source in values
+    ]
+
+
+def _print(store: EpisodeStore, facts: Mapping[str, Any], *, everything: bool) -> None:
+    console = Console()
+    head = Table(title=f"{facts['folder']}", show_header=False)
+    ends = f"{facts['terminated']} terminated, {facts['truncated']} truncated, {facts['running']} not over"
+    split = facts["split"]
+    facts_to_show = {
+        "env": f"{facts['env']}, {facts['actions']}",
+        "episodes": f"{facts['count']:,} ({ends})",
+        "env steps": f"{facts['steps']:,}",
+        "on disk": f"{facts['bytes'] / 1e6:,.1f} MB",
+        "length": _told(facts["length"]),
+        "return": _told(facts["return"]),
+        f"split {split['held_out']:g}, seed {split['seed']}": f"{split['train']} train, {split['held']} held out",
+        **{f"source {k}": ", ".join(f"{v} ({n})" for v, n in c.items()) for k, c in facts["sources"].items()},
+        **facts["arrays"],
+    }
+    for name, value in facts_to_show.items():
+        head.add_row(name, value)
+    console.print(head)
+    rows = _rows(store)
+    table = Table("episode", "length", "return", "end", "source", title="episodes")
+    skipped = 0 if everything else max(len(rows) - 2 * ENDS, 0)
+    for place, row in enumerate(rows):
+        if skipped and place == ENDS:
+            table.add_row("...", f"{skipped} more", "", "", "--all lists them")
+        if not skipped or not ENDS <= place < ENDS + skipped:
+            told = " ".join(f"{k}={v}" for k, v in row["source"].items())
+            table.add_row(str(row["number"]), str(row["length"]), f"{row['return']:g}", row["end"], told)
+    console.print(table)
+    for item in facts["damage"]:
+        where = f"episode {item['number']} from step {item['start']}" if item["number"] >= 0 else "a piece"
+        console.print(f"[red]damaged[/]: {where} (line {item['line'] + 1} of index.jsonl): {item['reason']}")
+    if facts["verified"] and not facts["damage"]:
+        console.print("every checksum is right")
+
+
+def _told(spread: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in spread.items()) or "-"
