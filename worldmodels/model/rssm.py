@@ -132,7 +132,8 @@ class RSSM(nn.Module):
         belief = fresh(belief, blank, first[:, 0])
         shown = self.rssm.embed_out(embed).unbind(1)
         acted = self.rssm.action_in(action).unbind(1)
-        noise = uniform((*action.shape[:2], self.rssm.stoch), embed, rng).unbind(1)
+        # Time first, as the moments would draw it one after the other.
+        noise = uniform((action.shape[1], action.shape[0], self.rssm.stoch), embed, rng).unbind(0)
         keep = (~first).to(embed.dtype).unbind(1)
         deter, stoch, deters, stochs, posts = belief.deter, belief.stoch, [], [], []
         for t in range(len(acted)):

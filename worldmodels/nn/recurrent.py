@@ -91,14 +91,14 @@ class TorchGRU(nn.Module):
         return self.cell(x, state)
 
 
-def gate(gates: Float[Tensor, "B 3*D"], state: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+def gate(gates: Float[Tensor, "B gates"], state: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
     """Next state from the pre-activations of reset, candidate and update, in this order."""
     reset, candidate, update = gates.chunk(3, -1)
     candidate = torch.tanh(torch.sigmoid(reset) * candidate)
     return torch.lerp(state, candidate, torch.sigmoid(update - 1))
 
 
-def make_cell(kind: CellKind, size_in: int, size: int, *, blocks: int, norm: NormKind) -> nn.Module:
+def make_cell(kind: str, size_in: int, size: int, *, blocks: int, norm: NormKind) -> nn.Module:
     if kind == "torch":
         return TorchGRU(size_in, size)
     if kind == "norm":

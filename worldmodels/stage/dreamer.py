@@ -31,8 +31,8 @@ from worldmodels.stage.world_model import Learned, checked, learn
 class Dreamt:
     """N imagined trajectories of H actions, without gradients."""
 
-    feature: Float[Tensor, "N H+1 F"]
     action: Float[Tensor, "N H A"]
+    feature: Float[Tensor, "N H+1 F"]
     value: Float[Tensor, "N H+1"]
     returns: Float[Tensor, "N H"]  # lambda return from the start of each step
     weight: Float[Tensor, "N H"]  # probability, discounted, that the episode still runs at the start of each step
@@ -104,7 +104,7 @@ class Dreamer(Stage):
         value = self.critic.mean(self.critic(feature))
         returns = lambda_return(reward, value, cont, discount=plan.discount, lam=plan.lam)
         weight = torch.cat([alive[:, None], plan.discount * cont[:, :-1]], 1).cumprod(1)
-        return Dreamt(feature, action, value, returns, weight)
+        return Dreamt(action, feature, value, returns, weight)
 
     def actor_loss(self, dreamt: Dreamt) -> tuple[Float[Tensor, ""], Scalars]:
         """REINFORCE with a value baseline, on returns scaled to their 5 to 95 percentile range, plus entropy."""

@@ -27,7 +27,7 @@ class Learned:
     losses: Scalars
     metrics: Scalars
     beliefs: RSSMBelief  # (B, T + 1, ...)
-    seen: Bool[Tensor, "B T+1"]
+    seen: Bool[Tensor, "B moments"]
 
 
 def learn(model: RSSM, batch: Batch, *, scales: Mapping[str, float], free_bits: float) -> Learned:

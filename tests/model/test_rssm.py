@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.model.recurrence import Recurrence
+from worldmodels.model.rssm import RSSM
+from worldmodels.model.unroll import follow, track
+from worldmodels.nn.decoder import Decoder
+from worldmodels.nn.encoder import Encoder
+from worldmodels.nn.heads import BinaryHead, TwoHotHead
+
+SPEC = EnvSpec("tiny", {"grid": ArraySpec((5, 5, 3), "bool", "planes")}, action_size=4)
+
+
+def make(spec: EnvSpec = SPEC, **sizes: object) -> RSSM:
+    torch.manual_seed(0)
+    sizes = {"deter": 16, "stoch": 4, "classes": 5, "hidden": 12, "gru": "norm", "blocks": 2, **sizes}
+    return RSSM(
+        spec,
+        partial(Encoder, grid="mlp", units=12),
+        partial(Recurrence, **sizes),
+        partial(Decoder, grid="mlp", units=12, depth=4),
+        partial(TwoHotHead, units=12, bins=11, limit=3.0),
+        partial(BinaryHead, units=12),
+    )
+
+
+def window(batch: int = 3, moments: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(1)
+    obs = torch.rand(batch, moments, 5, 5, 3, generator=rng) > 0.5
+    action = F.one_hot(torch.randint(4, (batch, moments), generator=rng), 4).float()
+    first = torch.zeros(batch, moments, dtype=torch.bool)
+    first[1, 3] = first[:, 0] = True
+    return obs, action, first
+
+
+@pytest.mark.parametrize("gru", ["torch", "norm", "block"])
+def test_tracking_all_moments_at_once_equals_one_after_the_other(gru):
+    model = make(gru=gru)
+    obs, action, first = window()
+    embed = model.encode({"grid": obs})
+    fast = model.track(action, embed, first, rng=torch.Generator().manual_seed(2))
+    slow = track(model, action, embed, first, rng=torch.Generator().manual_seed(2))
+    for name in ("deter", "stoch", "post", "prior"):
+        torch.testing.assert_close(getattr(fast, name), getattr(slow, name), atol=1e-5, rtol=1e-5)
+
+
+def test_an_episode_that_opens_inside_a_window_owes_nothing_to_what_came_before():
+    model = make()
+    obs, action, first = window()
+    action = action * ~first[..., None]
+    whole = model.track(action, model.encode({"grid": obs}), first)
+    alone = model.track(action[:, 3:], model.encode({"grid": obs[:, 3:]}), first[:, 3:])
+    torch.testing.assert_close(whole.deter[1, 3], alone.deter[1, 0])
+    torch.testing.assert_close(whole.post[1, 3], alone.post[1, 0])
+    assert not torch.allclose(whole.deter[0, 3], alone.deter[0, 0])
+
+
+def test_closed_eyes_do_not_see():
+    model = make()
+    obs, action, first = window()
+    belief = model.track(action[:, :2], model.encode({"grid": obs[:, :2]}), first[:, :2]).map(lambda x: x[:, -1])
+    imagined = follow(model, belief, action[:, 2:], rng=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(imagined.post, imagined.prior)
+    assert imagined.deter.shape == (3, 4, 16)
+    shape = imagined.stoch.sum(-1)
+    torch.testing.assert_close(shape, torch.ones_like(shape))
+
+
+def test_a_look_moves_the_posterior_but_not_the_prior():
+    model = make()
+    obs, action, first = window()
+    other = obs.clone()
+    other[:, -1] = ~other[:, -1]
+    seen, flipped = (
+        model.track(action, model.encode({"grid": x}), first, rng=torch.Generator().manual_seed(0))
+        for x in (obs, other)
+    )
+    torch.testing.assert_close(seen.prior, flipped.prior)
+    assert not torch.allclose(seen.post[:, -1], flipped.post[:, -1])
+
+
+def test_gradients_of_a_late_prediction_reach_the_first_look_through_samples():
+    model = make()
+    obs, action, first = window()
+    first[1, 3] = False
+    embed = model.encode({"grid": obs}).detach().requires_grad_()
+    beliefs = model.track(action, embed, first)
+    model.heads.cont(beliefs.feature[:, -1]).sum().backward()
+    assert embed.grad is not None
+    assert (embed.grad[:, 0].abs().sum(-1) > 0).all()
+
+
+def test_before_learning_anything_rewards_are_exactly_zero():
+    model = make()
+    obs, action, first = window()
+    prediction = model.decode(model.track(action, model.encode({"grid": obs}), first))
+    assert (prediction.reward == 0).all()
+    assert prediction.obs["grid"].shape == obs.shape
+    assert ((prediction.cont > 0) & (prediction.cont < 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "frames"),
+    [
+        (ArraySpec((16, 16, 3), "uint8", "image"), torch.randint(256, (2, 3, 16, 16, 3), dtype=torch.uint8)),
+        (ArraySpec((7, 7, 2), "uint8", "symbols", (5, 3)), torch.randint(3, (2, 3, 7, 7, 2), dtype=torch.uint8)),
+        (ArraySpec((4,), "float32"), torch.randn(2, 3, 4) * 100),
+        (ArraySpec((10, 10, 4), "bool", "planes"), torch.rand(2, 3, 10, 10, 4) > 0.5),
+    ],
+)
+def test_every_kind_of_observation_is_learned(array, frames):
+    """A few steps on one batch must reduce the loss of each kind: shapes, layouts and targets all fit together."""
+    model = make(EnvSpec("any", {"x": array}, 4))
+    action, first = torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.bool)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    history = []
+    for _ in range(40):
+        feature = model.track(action, model.encode({"x": frames}), first).feature
+        loss = model.decoder.losses(model.decoder(feature), {"x": frames})["x"]
+        assert loss.shape == (2, 3)
+        history.append(loss.mean().item())
+        optimizer.zero_grad()
+        loss.mean().backward()
+        optimizer.step()
+    assert history[-1] < 0.9 * history[0]
+    means = model.decoder.means(model.decoder(feature))["x"]
+    assert means.shape == frames.shape
