@@ -80,11 +80,21 @@ class Layout:
         ]
         return SpecError("; ".join(found), "the arrays that the store was made for", "use a store of its own")
 
+    def to_json(self) -> dict[str, Any]:
+        extras = {name: asdict(spec) for name, spec in self.extras.items()}
+        return {"format": FORMAT, "spec": self.spec.to_json(), "extras": extras}
+
+    @staticmethod
+    def from_json(tree: Mapping[str, Any]) -> Layout:
+        """The inverse of `to_json`; StoreError for another format."""
+        if tree["format"] != FORMAT:
+            raise StoreError(f"a store of format {tree['format']}", f"format {FORMAT}", "use what it was made with")
+        return Layout(EnvSpec.from_json(tree["spec"]), {k: ArraySpec.from_json(v) for k, v in tree["extras"].items()})
+
     def write(self, folder: Path) -> None:
         """Whole or not at all."""
-        tree = {"format": FORMAT, "spec": self.spec.to_json(), "extras": {k: asdict(v) for k, v in self.extras.items()}}
         half = folder / "store.json.tmp"
-        half.write_text(json.dumps(tree, indent=1))
+        half.write_text(json.dumps(self.to_json(), indent=1))
         half.rename(folder / "store.json")
 
     @staticmethod
@@ -94,12 +104,7 @@ class Layout:
         if not path.exists():
             raise StoreError(f"no episode store in {folder}", "a folder with store.json", "record one with record.py")
         try:
-            tree: dict[str, Any] = json.loads(path.read_text())
-            if tree["format"] != FORMAT:
-                raise StoreError(f"{path} has format {tree['format']}", f"format {FORMAT}", "use a newer worldmodels")
-            return Layout(
-                EnvSpec.from_json(tree["spec"]), {k: ArraySpec.from_json(v) for k, v in tree["extras"].items()}
-            )
+            return Layout.from_json(json.loads(path.read_text()))
         except (json.JSONDecodeError, KeyError, TypeError) as broken:
             raise StoreError(
                 f"{path} is damaged: {broken}", "the description of the store", "copy it from a store of the same env"
