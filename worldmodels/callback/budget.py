@@ -19,7 +19,9 @@ class Budget(L.Callback):
 
     def __init__(self, updates: int | None, env_steps: int | None, hours: float | None) -> None:
         if updates is None and env_steps is None and hours is None:
-            raise ConfigError("a budget without limits", "at least one of updates, env_steps, hours", "set budget.updates")
+            raise ConfigError(
+                "a budget without limits", "at least one of updates, env_steps, hours", "set budget.updates"
+            )
         self.limits = {"updates": updates, "env_steps": env_steps, "hours": hours}
         self.before = 0.0  # seconds of earlier sessions
         self.began: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from worldmodels.callback.budget import Budget
 from worldmodels.callback.moment import find, stream
 from worldmodels.core.clock import Every
 from worldmodels.evaluation.table import CsvTable
+
+Number = int | float
 
 
 class Meter(L.Callback):
@@ -31,7 +34,8 @@ class Meter(L.Callback):
         self.waiting: dict[str, list[Tensor]] = {}
         self.sums: dict[str, tuple[float, int]] = {}  # what waited when a checkpoint was cut
         self.ended: list[tuple[float, int]] = []  # return and length of finished episodes
-        self.last: dict[str, float] = {}  # the row written last
+        self.noted: dict[str, Number] = {}  # what others want in the next row
+        self.last: dict[str, Number] = {}  # newest value of every column
         self.episodes = 0
         self.mark = (time.monotonic(), 0)
 
@@ -45,11 +49,16 @@ class Meter(L.Callback):
         if self.every(trainer.global_step):
             self._write(trainer)
 
+    def note(self, values: Mapping[str, Number]) -> None:
+        """Write these in the next row, too."""
+        self.noted |= values
+
     def state_dict(self) -> dict[str, Any]:
         self._settle()
         return {
             "sums": {name: list(pair) for name, pair in self.sums.items()},
             "ended": [list(pair) for pair in self.ended],
+            "noted": dict(self.noted),
             "episodes": self.episodes,
             "every": self.every.snapshot(),
         }
@@ -57,7 +66,7 @@ class Meter(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.sums = {name: (total, count) for name, (total, count) in state_dict["sums"].items()}
         self.ended = [(score, length) for score, length in state_dict["ended"]]
-        self.episodes = state_dict["episodes"]
+        self.noted, self.episodes = dict(state_dict["noted"]), state_dict["episodes"]
         self.every.restore(state_dict["every"])
 
     def _settle(self) -> None:
@@ -77,12 +86,13 @@ class Meter(L.Callback):
         self.episodes += len(self.ended)
         row = {**self._times(trainer), "episodes": self.episodes, **self._returns()}
         row |= {name: total / count for name, (total, count) in self.sums.items()}
-        self.sums, self.ended, self.last = {}, [], {**self.last, **row}
+        row |= self.noted
+        self.sums, self.ended, self.noted, self.last = {}, [], {}, {**self.last, **row}
         self.table.append(row)
         for logger in trainer.loggers:
             logger.log_metrics(row, step=int(row["env_steps"] or row["updates"]))
 
-    def _times(self, trainer: L.Trainer) -> dict[str, float]:
+    def _times(self, trainer: L.Trainer) -> dict[str, Number]:
         now, updates = time.monotonic(), trainer.global_step
         speed = (updates - self.mark[1]) / max(now - self.mark[0], 1e-9)
         self.mark = (now, updates)
@@ -94,7 +104,7 @@ class Meter(L.Callback):
             "updates_per_second": speed,
         }
 
-    def _returns(self) -> dict[str, float]:
+    def _returns(self) -> dict[str, Number]:
         if not self.ended:
             return {}
         scores, lengths = zip(*self.ended, strict=True)

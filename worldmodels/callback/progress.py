@@ -15,7 +15,7 @@ from worldmodels.callback.moment import find, stream
 
 
 class ProgressLine(L.Callback):
-    """Env steps, updates, return, loss, speed and time left: a live bar on a terminal, else a line every `pause` seconds."""
+    """Env steps, updates, return, loss, speed, time left: live on a terminal, else a line every `pause` seconds."""
 
     def __init__(self, pause: float) -> None:
         self.pause = pause

@@ -26,7 +26,7 @@ class GlobalRng(L.Callback):
         return {
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "numpy": freeze(np.random.mtrand._rand),  # noqa: SLF001 (the global generator has no public name)
+            "numpy": freeze(np.random.mtrand._rand),
             "python": freeze(random.getstate()),
         }
 

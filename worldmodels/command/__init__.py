@@ -6,10 +6,12 @@ import difflib
 import importlib
 import os
 import pkgutil
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worldmodels.core.errors import UserError
@@ -103,11 +105,18 @@ def hydra_verb(config_name: str, argv: Sequence[str], task: Task, *, help_text: 
     return max(codes)
 
 
+def _quoted(word: str) -> str:
+    """Names of run folders hold `=` and `,`, which Hydra would read; a path that exists is meant as it stands."""
+    key, _, value = word.partition("=")
+    special = re.search("[=,]", value) and not value.startswith(("'", '"', "[", "{"))
+    return f"{key}='{value}'" if special and Path(value).exists() else word
+
+
 @contextmanager
 def _command_line(name: str, argv: Sequence[str]) -> Iterator[None]:
     """Hydra reads sys.argv, and tells its errors instead of printing them only when this variable is set."""
     words, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv, os.environ["HYDRA_FULL_ERROR"] = [name, *argv], "1"
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = [name, *map(_quoted, argv)], "1"
     try:
         yield
     finally:

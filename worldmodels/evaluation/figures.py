@@ -89,7 +89,9 @@ def horizon(curves: Mapping[str, Sequence[float]]) -> str:
     """Prediction error by how many steps ago the model last saw the world; one line per quantity."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 2.2), layout="constrained")
-        for axes, (name, curve) in zip(figure.subplots(1, len(curves), squeeze=False).flat, curves.items(), strict=True):
+        for axes, (name, curve) in zip(
+            figure.subplots(1, len(curves), squeeze=False).flat, curves.items(), strict=True
+        ):
             axes.plot(np.arange(1, len(curve) + 1), curve, color=ACCENT, linewidth=1.8, marker="o", markersize=2.5)
             axes.set_title(name)
             axes.set_ylim(bottom=0)

@@ -38,7 +38,9 @@ def write_page(folder: Path) -> Path:
     passing.write_text(
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{STYLE()}</style></head>\n<body><main>\n" + "\n".join(filter(None, parts)) + "\n</main></body></html>\n"
+        f"<style>{STYLE()}</style></head>\n<body><main>\n"
+        + "\n".join(filter(None, parts))
+        + "\n</main></body></html>\n"
     )
     passing.replace(page)
     return page
@@ -85,7 +87,7 @@ def _tiles(result: Mapping[str, Any]) -> str:
     return f"<section class='tiles'>{shown}</section>" if tiles else ""
 
 
-def _learning(metrics: list[dict[str, float]], scores: list[dict[str, Any]]) -> str:
+def _learning(metrics: list[dict[str, Any]], scores: list[dict[str, Any]]) -> str:
     if not metrics:
         return ""
     drawn = ""
@@ -121,14 +123,16 @@ def _evaluations(scores: list[dict[str, Any]]) -> str:
     names = ("env_steps", "updates", "episodes", "return_mean", "return_std", "return_min", "return_max", "length_mean")
     head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in names)
     lines = "".join(
-        f"<tr{' class=final' if row.get('final') else ''}>" + "".join(f"<td>{_number(row[name])}</td>" for name in names) + "</tr>"
+        f"<tr{' class=final' if row.get('final') else ''}>"
+        + "".join(f"<td>{_number(row[name])}</td>" for name in names)
+        + "</tr>"
         for row in scores
     )
     note = "The last line is the evaluation of the finished run." if scores[-1].get("final") else ""
     return f"<section><h2>Evaluations</h2><div class='wide'><table><tr>{head}</tr>{lines}</table></div><p>{note}</p></section>"
 
 
-def _number(value: float) -> str:
+def _number(value: int | float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 

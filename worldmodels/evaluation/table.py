@@ -46,13 +46,13 @@ class CsvTable:
 
 
 class JsonTable:
-    """One JSON object per line; every one has `updates`."""
+    """One JSON object per line; every one has `updates`. Those that are `final` are of a finished run: a rewind drops them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def rewind(self, updates: int) -> None:
-        rows = [row for row in read_json(self.path) if row["updates"] <= updates]
+        rows = [row for row in read_json(self.path) if row["updates"] <= updates and not row.get("final")]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         passing = self.path.with_suffix(".tmp")
         passing.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -88,9 +88,9 @@ def read_json(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file if line.endswith("\n")]
 
 
-def _cell(value: float | str | None) -> str:
+def _cell(value: int | float | str | None) -> str:
     """Six digits are enough to plot, and hide the order in which a resumed run summed its window."""
-    if value is None or (isinstance(value, float) and value != value):  # noqa: PLR0124 (NaN is what differs from itself)
+    if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < 2**53 else f"{value:.6g}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -72,7 +72,7 @@ def explain(error: Exception) -> ConfigError:
     for pattern, reading in _READINGS:
         found = re.search(pattern, text, re.DOTALL)
         if found:
-            return reading(text, **found.groupdict())
+            return reading(**found.groupdict())
     lines = [line for line in str(error).splitlines() if line.strip()]
     return ConfigError("\n    ".join(lines), "a config that Hydra can compose", "see conf/ for what can be set")
 
@@ -83,8 +83,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _key(text: str, key: str) -> ConfigError:
-    candidates = sorted(_keys_of_yaml())
+def _key(key: str) -> ConfigError:
+    groups = {path.name for path in conf().iterdir() if path.is_dir()}
+    candidates = sorted(_keys_of_yaml() | groups)
     return ConfigError(
         f"there is no option {key!r}",
         "an option of the config" + _near(key, candidates),
@@ -92,7 +93,7 @@ def _key(text: str, key: str) -> ConfigError:
     )
 
 
-def _option(text: str, choice: str) -> ConfigError:
+def _option(choice: str) -> ConfigError:
     group, _, name = choice.rpartition("/")
     options = _options(group)
     if not options:
@@ -105,7 +106,7 @@ def _option(text: str, choice: str) -> ConfigError:
     )
 
 
-def _group(text: str, choice: str) -> ConfigError:
+def _group(choice: str) -> ConfigError:
     groups = sorted(path.name for path in conf().iterdir() if path.is_dir())
     name = choice.split("/")[-1]
     return ConfigError(
@@ -115,7 +116,7 @@ def _group(text: str, choice: str) -> ConfigError:
     )
 
 
-def _missing(text: str, key: str) -> ConfigError:
+def _missing(key: str) -> ConfigError:
     return ConfigError(f"the option {key!r} has no value", "a value for it", f"set {key}=... on the command line")
 
 

@@ -16,7 +16,8 @@ import yaml
 from worldmodels.core.errors import ConfigError, ResumeError
 
 UNNAMED = ("force", "threads", "study", "name", "logger", "paths")  # how a run is watched, not what it is
-FREE = (*UNNAMED, "budget")  # may change when a run is resumed; a larger budget continues a finished run
+# May change when a run is resumed: a larger budget continues a finished run, callbacks only watch.
+FREE = (*UNNAMED, "budget", "callback")
 LONGEST = 120  # characters of a folder's name; file systems allow 255
 
 

@@ -42,7 +42,9 @@ def preflight(config: Mapping[str, Any], stage: nn.Module, spec: EnvSpec, folder
     if torch.cuda.is_available() and accelerator == "cpu":
         warnings.append("a GPU is present, but trainer=cpu; use it with trainer=gpu")
     if memory > free_memory:
-        warnings.append(f"the stage needs {_gib(memory)} of memory, {_gib(free_memory)} are free; choose a smaller model")
+        warnings.append(
+            f"the stage needs {_gib(memory)} of memory, {_gib(free_memory)} are free; choose a smaller model"
+        )
     if disk > free_disk:
         warnings.append(f"episodes may take {_gib(disk)}, {_gib(free_disk)} are free; set paths.runs to a larger disk")
     if torch.get_num_threads() > (os.cpu_count() or 1):
@@ -57,7 +59,7 @@ def weights_bytes(stage: nn.Module) -> int:
 
 
 def store_bytes(config: Mapping[str, Any], spec: EnvSpec) -> int:
-    """What the episodes of the whole run take on disk, uncompressed; 0 where no world is stepped, or no end is known."""
+    """What the episodes of the whole run take on disk; 0 where no world is stepped, or no end is known."""
     steps = config.get("budget", {}).get("env_steps")
     if config.get("env") is None or steps is None:
         return 0
@@ -75,5 +77,5 @@ def _existing(folder: Path) -> Path:
     return folder if folder.exists() else _existing(folder.parent)
 
 
-def _gib(count: float) -> str:
+def _gib(count: int) -> str:
     return f"{count / GIB:.2f} GiB" if count >= GIB / 10 else f"{count / 2**20:.1f} MiB"

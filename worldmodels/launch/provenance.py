@@ -16,7 +16,17 @@ from typing import Any
 from worldmodels import __version__
 from worldmodels.launch.folder import write_text
 
-PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "numpy", "gymnasium", "minatar", "ale-py", "minigrid", "procgen")
+PACKAGES = (
+    "torch",
+    "pytorch-lightning",
+    "hydra-core",
+    "numpy",
+    "gymnasium",
+    "minatar",
+    "ale-py",
+    "minigrid",
+    "procgen",
+)
 LONGEST = 200_000  # characters of a diff worth keeping
 
 
@@ -59,7 +69,9 @@ def _git() -> dict[str, Any]:
 
 def _ask(root: Path, *words: str) -> str:
     try:
-        answer = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=False)
+        answer = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return answer.stdout.strip()

@@ -123,8 +123,8 @@ def _evaluate(cfg: DictConfig, config: dict[str, Any], parts: Parts, folder: Fol
     began = time.monotonic()
     with aside(parts.stage):
         result |= make(cfg.evaluation)(parts.recipe, parts.stage.policy(), "final").to_json()
-    table = JsonTable(folder.evaluation)
-    table.append({**result, "final": True, "took_seconds": round(time.monotonic() - began, 2)})
+    row = {name: value for name, value in result.items() if name != "budget"}
+    JsonTable(folder.evaluation).append({**row, "final": True, "took_seconds": round(time.monotonic() - began, 2)})
     return result
 
 

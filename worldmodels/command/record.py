@@ -1,0 +1,31 @@
+"""Record episodes of a policy into a store; asking again for the same amount adds nothing.
+
+worldmodels record env=<name> policy=<name> steps=<count> [episodes=<count>] [store=<folder>]
+worldmodels record run=<folder> [explore=false] steps=<count>
+
+    worldmodels record env=minatar env.game=breakout policy=random steps=100000
+    worldmodels record run=runs/train/default explore=false episodes=50    a trained agent in its own world
+    worldmodels record run=runs/train/default env=minatar env.game=asterix steps=10000    in another world
+
+The store is named after world and policy unless `store` names it. `worldmodels inspect <store>` shows what it holds.
+"""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from worldmodels.command import hydra_verb
+
+
+def main(argv: list[str]) -> int:
+    def task(cfg: DictConfig, overrides: list[str]) -> int:  # noqa: ARG001 (every verb's task takes them)
+        from worldmodels.launch.record import record
+
+        folder, summary = record(cfg)
+        told = "" if summary.mean_return is None else f", mean return {summary.mean_return:.2f}"
+        print(f"added    {summary.added_steps:,} env steps, {summary.added_episodes:,} episodes{told}")
+        print(f"holds    {summary.env_steps:,} env steps, {summary.episodes:,} episodes")
+        print(f"store    {folder}")
+        return 0
+
+    return hydra_verb("record", argv, task, help_text=__doc__ or "")
