@@ -170,13 +170,13 @@ class Driver:
         """Start the worlds if they stand still, and give every lane the first observation of its piece."""
         if not self._started:
             self._started = True
-            self._reset(self.rng.child("worlds"))
+            self._reset()
         if self._waiting:
             self._lanes.begin(self._waiting, self._obs)
             self._waiting = []
 
-    def _reset(self, rng: Rng) -> None:
-        self._obs = self.env.reset(rng.seeds(self.width))
+    def _reset(self) -> None:
+        self._obs = self.env.reset(self.rng.numpy.integers(1 << 31, size=self.width).tolist())
         self._memory, self._first = self.policy.initial(self.width), np.ones(self.width, bool)
         self._total[:] = 0
         for lane in range(self.width):
@@ -190,7 +190,7 @@ class Driver:
         for lane in np.flatnonzero(self._lanes.row > self._lanes.base).tolist():
             self._cut(pieces, lane, (False, True))
         self._left = [copied(piece) for piece in pieces]
-        self._reset(self.rng.child("worlds", self.steps))
+        self._reset()
 
     def _end(self, pieces: list[Episode], terminated: np.ndarray, truncated: np.ndarray) -> None:
         for lane in np.flatnonzero(self._first).tolist():

@@ -91,6 +91,8 @@ class Lanes:
         """Open rows only, lane after lane."""
         rows = self._open_rows()
         arrays = {"action": self.action, "reward": self.reward}
+        for array in (*arrays.values(), *self.extras.values()):
+            array[self.row] = 0  # nothing was done there yet: what stands there is of an older piece
         return {
             "steps": (self.row - self.base).tolist(),
             "number": list(self.number),

@@ -20,8 +20,6 @@ from worldmodels.data.driver import Driver
 from worldmodels.data.store import EpisodeStore
 from worldmodels.data.uninformed import Random
 
-_NOTHING = {"pieces": 0, "rows": 0, "last": 0}  # the cursor of an empty store
-
 
 @runtime_checkable
 class Sampler(Resumable, Protocol):
@@ -155,7 +153,7 @@ class ReplayStream:
     def _opened(self) -> EpisodeStore:
         if self.store is None:
             self.store = self._reopen() if (self.folder / "store.json").exists() else self._create()
-            self.store.restore(_NOTHING)
+            self.store.clear()
         return self.store
 
     def _create(self) -> EpisodeStore:

@@ -23,7 +23,7 @@ class Constant:
 
     extras: dict[str, ArraySpec] = {}  # noqa: RUF012
 
-    def __init__(self, spec: EnvSpec, action: float | Sequence[float] = 0) -> None:
+    def __init__(self, spec: EnvSpec, action: int | float | Sequence[int | float] = 0) -> None:
         self.action = np.zeros(spec.action.shape, spec.action.dtype)
         numbers = np.asarray(action)
         fits = numbers.shape in ((), spec.action.shape)

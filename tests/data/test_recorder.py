@@ -1,0 +1,128 @@
+"""Recording up to a requested amount, again and again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.core.rng import Rng
+from worldmodels.data.driver import Driver
+from worldmodels.data.recorder import Recorder
+from worldmodels.data.store import EpisodeStore
+from worldmodels.env.dummy import Dummy
+from worldmodels.env.minatar import MinAtar
+from worldmodels.policy.scripted import Random
+
+DOT = Dummy(game="dot", zoom=0, time_limit=7)
+CORRIDOR = Dummy(game="corridor", size=3, time_limit=40)  # episodes of 2 to 40 steps
+
+
+def recorder(folder, recipe=DOT, width=4, policy=None, piece=3) -> Recorder:
+    env = recipe.make(width)
+    exists = (folder / "store.json").exists()
+    store = EpisodeStore.open(folder, write=True) if exists else EpisodeStore.create(folder, env.spec)
+    return Recorder(Driver(env, policy or Random(env.spec), Rng(0), piece=piece, source={"policy": "random"}), store)
+
+
+def test_recording_stops_at_the_amount_and_asking_again_does_nothing(tmp_path):
+    one = recorder(tmp_path / "x")
+    told = []
+    summary = one.record(steps=102, progress=lambda done, total: told.append((done, total)))
+    assert summary.env_steps == one.store.steps == 104  # the next multiple of the width
+    assert told[-1] == (102, 102)
+    assert summary.mean_return is not None
+    one.store.close()
+    two = recorder(tmp_path / "x")
+    assert two.record(steps=102).added_steps == 0
+    assert two.store.steps == 104
+    two.store.close()
+
+
+def test_a_recording_goes_on_to_more_in_another_process_with_other_randomness(tmp_path):
+    one = recorder(tmp_path / "x", MinAtar())
+    one.record(steps=400)
+    before = one.store.episodes
+    one.store.close()
+    two = recorder(tmp_path / "x", MinAtar())
+    assert two.record(steps=800).added_steps == 400
+    numbers = two.store.episodes.number
+    assert len(set(numbers.tolist())) == len(numbers)
+    first, later = two.store[0].action, two.store[int(before.number.max()) + 1].action
+    assert first[:20].tolist() != later[:20].tolist()
+    assert not two.store.verify()
+    two.store.close()
+
+
+def test_the_same_recorder_continues_the_episodes_that_were_open(tmp_path):
+    parts, once = recorder(tmp_path / "parts"), recorder(tmp_path / "once")
+    for steps in (20, 24, 60):
+        parts.record(steps=steps)
+    once.record(steps=60)
+    assert parts.store.episodes.number.tolist() == once.store.episodes.number.tolist()
+    for number in once.store.episodes.number.tolist():
+        np.testing.assert_array_equal(parts.store[number].obs["grid"], once.store[number].obs["grid"])
+        np.testing.assert_array_equal(parts.store[number].action, once.store[number].action)
+    for made in (parts, once):
+        made.store.close()
+
+
+def test_short_episodes_are_not_over_represented_when_episodes_are_counted(tmp_path):
+    short, fair = [], []
+    for seed in range(12):
+        env = CORRIDOR.make(8)
+        store = EpisodeStore.create(tmp_path / str(seed), env.spec)
+        Recorder(Driver(env, Random(env.spec), Rng(seed)), store).record(episodes=8)
+        assert len(store) == 8
+        assert store.episodes.ended.all()
+        assert sorted(store.episodes.number.tolist()) == list(range(8))
+        fair.append(store.episodes.length.mean())
+        driver = Driver(env, Random(env.spec), Rng(seed))
+        while driver.episodes < 8:
+            driver.step()
+        short.append(np.mean([length for _, length in driver.drain()][:8]))
+        store.close()
+    assert np.mean(short) < np.mean(fair)
+
+
+def test_counting_episodes_goes_on_to_more(tmp_path):
+    one = recorder(tmp_path / "x")
+    assert one.record(episodes=5).episodes == 5
+    assert one.record(episodes=5).added_episodes == 0
+    assert one.record(episodes=9).added_episodes == 4
+    one.store.close()
+    two = recorder(tmp_path / "x")
+    assert two.record(episodes=10).episodes == 10
+    assert sorted(two.store.episodes.number.tolist()) == list(range(10))
+    two.store.close()
+
+
+@pytest.mark.parametrize("amount", [{"steps": 4000}, {"episodes": 400}])
+def test_an_interrupt_keeps_all_that_was_lived(tmp_path, amount):
+    class Interrupting(Random):
+        acted = 0
+
+        def act(self, *args, **kwargs):
+            Interrupting.acted += 1
+            if Interrupting.acted == 26:
+                raise KeyboardInterrupt
+            return super().act(*args, **kwargs)
+
+    one = recorder(tmp_path / "x", policy=Interrupting(DOT.spec()))
+    with pytest.raises(KeyboardInterrupt):
+        one.record(**amount)
+    assert one.store.steps == 100
+    one.store.close()
+    two = recorder(tmp_path / "x")
+    assert not two.store.verify()
+    two.record(steps=200)
+    assert two.store.steps == 200
+    two.store.close()
+
+
+@pytest.mark.parametrize("amount", [{}, {"steps": 1, "episodes": 1}])
+def test_an_unclear_amount_is_refused(tmp_path, amount):
+    one = recorder(tmp_path / "x")
+    with pytest.raises(ConfigError, match="one of the two"):
+        one.record(**amount)
+    one.store.close()
