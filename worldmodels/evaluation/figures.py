@@ -17,6 +17,13 @@ Rows = Sequence[Mapping[str, Any]]
 # Stand-ins that the page replaces by its own colours, so one drawing serves light and dark.
 COLOURS = {"#010203": "var(--ink)", "#040506": "var(--line)", "#070809": "var(--accent)", "#0a0b0c": "var(--second)"}
 INK, LINE, ACCENT, SECOND = COLOURS
+PREDICTORS: dict[str, dict[str, Any]] = {
+    "open": {"label": "imagined (eyes closed)", "color": ACCENT, "linewidth": 2.0},
+    "closed": {"label": "seen (eyes open)", "color": SECOND, "linewidth": 1.6},
+    "copy": {"label": "last frame repeated", "color": INK, "linewidth": 1.0, "linestyle": "--"},
+    "mean": {"label": "average frame", "color": INK, "linewidth": 1.0, "linestyle": ":"},
+}
+TITLES = {"mse": "squared error: {}", "wrong": "wrong cells per frame: {}", "nll": "surprise at the end (nats): {}"}
 STYLE = {
     "svg.fonttype": "none",  # text stays text
     "font.family": "sans-serif",
@@ -85,17 +92,28 @@ def losses(metrics: Rows) -> str:
         return _svg(figure)
 
 
-def horizon(curves: Mapping[str, Sequence[float]]) -> str:
-    """Prediction error by how many steps ago the model last saw the world; one line per quantity."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.6, 2.2), layout="constrained")
-        for axes, (name, curve) in zip(
-            figure.subplots(1, len(curves), squeeze=False).flat, curves.items(), strict=True
-        ):
-            axes.plot(np.arange(1, len(curve) + 1), curve, color=ACCENT, linewidth=1.8, marker="o", markersize=2.5)
-            axes.set_title(name)
+def horizon(rows: Rows) -> str:
+    """Prediction error by how many steps ago the eyes were closed; one frame per quantity, one line per predictor."""
+    quantities = sorted({name.rpartition("/")[0] for name in rows[0]} - {""})
+    columns = min(3, len(quantities))
+    lines = -(-len(quantities) // columns)
+    with mpl.rc_context({**STYLE, "font.size": 8}):
+        figure = Figure(figsize=(8.6, 2.1 * lines + 0.3), layout="constrained")
+        frames = list(figure.subplots(lines, columns, squeeze=False).flat)
+        for axes, quantity in zip(frames, quantities, strict=False):
+            for predictor, style in PREDICTORS.items():
+                pairs = [(row["horizon"], row.get(f"{quantity}/{predictor}")) for row in rows]
+                x, y = np.array([pair for pair in pairs if pair[1] is not None], float).reshape(-1, 2).T
+                axes.plot(x, y, **style)
+            kind, _, name = quantity.partition("/")
+            axes.set_title(TITLES.get(kind, "{}").format(name.removeprefix("obs/")))
             axes.set_ylim(bottom=0)
-            _finish(axes, "steps since the last real observation")
+            _finish(axes)
+        for axes in frames[len(quantities) :]:
+            axes.set_visible(False)
+        figure.supxlabel("steps with closed eyes", color=INK, fontsize=8.5)
+        handles, labels = frames[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper left", ncols=4, frameon=False, labelcolor=INK, fontsize=8.5)
         return _svg(figure)
 
 

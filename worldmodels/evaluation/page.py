@@ -98,23 +98,18 @@ def _learning(metrics: list[dict[str, Any]], scores: list[dict[str, Any]]) -> st
 
 
 def _imagination(folder: Path) -> str:
-    """Films, and error by horizon, that `callback.film` left."""
+    """The newest film, and its errors by horizon, that `callback.film` left."""
     films = sorted((folder / "films").glob("*.gif"))
-    curves = _json(folder / "films" / "horizon.json")
-    if not films and not curves:
+    if not films:
         return ""
-    shown = "".join(
-        f"<figure><img class='film' alt='{html.escape(film.stem)}' src='data:image/gif;base64,{_base64(film)}'></figure>"
-        for film in films
+    told = _json(films[-1].with_suffix(".json"))
+    picture = f"<img class='film' alt='open-loop film' src='data:image/gif;base64,{_base64(films[-1])}'>"
+    drawn = f"<h3>Error by horizon</h3><figure>{figures.horizon(told['rows'])}</figure>" if told.get("rows") else ""
+    return (
+        "<section><h2>Imagination</h2><p>What happened, and what the model thought of it. While its eyes are open "
+        "(green) it sees every frame; then they close (orange), and it imagines what follows the actions that were "
+        f"taken.</p><figure>{picture}</figure>{drawn}</section>"
     )
-    told = (
-        "<p>Above, what happened; below, what the model imagined after it stopped looking, given the same actions. "
-        "Where a third row is shown, it is the difference.</p>"
-        if films
-        else ""
-    )
-    drawn = f"<h3>Error by horizon</h3><figure>{figures.horizon(curves)}</figure>" if curves else ""
-    return f"<section><h2>Imagination</h2>{told}{shown}{drawn}</section>"
 
 
 def _evaluations(scores: list[dict[str, Any]]) -> str:
