@@ -40,7 +40,7 @@ def _along_rows(frame: np.ndarray, target: int) -> np.ndarray:
     """(source, n) to (target, n), adding the taps in order, as OpenCV does: float32 sums depend on the order."""
     total = None
     for index, weight in _taps(len(frame), target):
-        part = frame[index] * weight[:, None]
+        part = frame.take(index, 0) * weight[:, None]
         total = part if total is None else np.add(total, part, out=total)
     assert total is not None
     return total
@@ -57,9 +57,10 @@ def resize(frame: UInt8[np.ndarray, "h w C"], height: int, width: int) -> UInt8[
         return np.ascontiguousarray(frame)
     if h % height == 0 and w % width == 0:
         return _blocks(frame, h // height, w // width)
-    sideways = np.ascontiguousarray(frame.transpose(1, 0, 2)).reshape(w, h * channels)
-    narrow = _along_rows(sideways, width).reshape(width, h, channels)
-    flat = np.ascontiguousarray(narrow.transpose(1, 0, 2)).reshape(h, width * channels)
+    # Transposed as flat tables, which is several times faster than swapping axes of (h, w, C).
+    columns = np.ascontiguousarray(frame.reshape(h, w * channels).T).reshape(w, channels * h)
+    narrow = _along_rows(columns, width).reshape(width * channels, h)
+    flat = np.ascontiguousarray(narrow.T)
     small = _along_rows(flat, height)
     return np.rint(small, out=small).clip(0, 255).astype(np.uint8).reshape(height, width, channels)
 
@@ -74,8 +75,8 @@ def _grow(frame: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _blocks(frame: np.ndarray, tall: int, wide: int) -> np.ndarray:
-    h, w, channels = frame.shape
-    total = frame.reshape(h // tall, tall, w // wide, wide, channels).sum((1, 3), dtype=np.int32)
+    rows = sum((frame[k::tall].astype(np.int32) for k in range(1, tall)), frame[::tall].astype(np.int32))
+    total = sum((rows[:, k::wide] for k in range(1, wide)), rows[:, ::wide])
     if (tall, wide) == (2, 2):
         return ((total + 2) >> 2).astype(np.uint8)  # OpenCV rounds halves up here, and only here
     return np.rint(total * np.float32(1 / (tall * wide))).astype(np.uint8)
