@@ -61,8 +61,12 @@ def gathered(read: Callable[[int, int], np.ndarray]) -> Reader:
 class Ours:
     """Pieces of 64 steps; every array comes back, not the frames alone."""
 
+    def __init__(self, *compress: str) -> None:
+        self.compress = compress
+
     def write(self, folder: Path, episodes: list[np.ndarray]) -> None:
-        store = EpisodeStore.create(folder / "s", EnvSpec("bench", {"image": ArraySpec(SHAPE, "uint8", "image")}, 4))
+        spec = EnvSpec("bench", {"image": ArraySpec(SHAPE, "uint8", "image")}, 4)
+        store = EpisodeStore.create(folder / "s", spec, compress=self.compress)
         for number, image in enumerate(episodes):
             for start in range(0, LENGTH, 64):
                 part = image[start : min(start + 64, LENGTH) + 1]
@@ -162,6 +166,7 @@ class Lance:
 
 FORMATS = {
     "ours: flat arrays, checksums": Ours(),
+    "ours: frames deflated": Ours("image"),
     "npz per episode": Npz(compressed=False),
     "npz per episode, deflated": Npz(compressed=True),
     "HDF5 contiguous": Hdf5(),

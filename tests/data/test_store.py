@@ -3,7 +3,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -39,18 +39,18 @@ def piece(number: int, start: int, steps: int, *, ended: bool = False, **changes
     return Episode(**{**fields, **changes}, source={"seed": number}, number=number, start=start)
 
 
-def filled(folder: Path) -> EpisodeStore:
+def filled(folder: Path, compress: Sequence[str] = ()) -> EpisodeStore:
     """Episode 0 has 20 steps in three pieces, 1 has 5, 2 has 9 and runs on; their pieces interleave."""
-    store = EpisodeStore.create(folder, SPEC, extras=EXTRAS)
+    store = EpisodeStore.create(folder, SPEC, extras=EXTRAS, compress=compress)
     store.extend([piece(0, 0, 7), piece(1, 0, 3)])
     store.extend([piece(1, 3, 2, ended=True), piece(0, 7, 7)])
     store.extend([piece(2, 0, 9), piece(0, 14, 6, ended=True)])
     return store
 
 
-@pytest.fixture
-def store(tmp_path):
-    with_data = filled(tmp_path / "s")
+@pytest.fixture(params=[(), ("image",)], ids=["raw", "packed"])
+def store(tmp_path, request):
+    with_data = filled(tmp_path / "s", request.param)
     yield with_data
     if with_data.lock.held:
         with_data.close()
@@ -286,9 +286,12 @@ def test_a_full_file_system_is_an_error_and_not_a_bus_error(tmp_path, monkeypatc
 
 def test_damaged_data_is_named_and_the_rest_stays_readable(store):
     store.close()
-    path = store.folder / "obs.image.raw"
+    packed = store.layout.packed
+    path = store.folder / ("obs.image.z" if packed else "obs.image.raw")
     data = bytearray(path.read_bytes())
-    data[10 * 48 + 5] ^= 1  # row 10: episode 1, step 2
+    data[store.arrays.packed["obs.image"].offset.values[1] + 9 if packed else 10 * 48 + 5] ^= (
+        1  # row 10: episode 1, step 2
+    )
     path.write_bytes(data)
     damaged = EpisodeStore.open(store.folder)
     assert [(d.number, d.start) for d in damaged.verify()] == [(1, 0)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from worldmodels.core.errors import ResumeError
 from worldmodels.data.journal import Journal, decode
@@ -20,17 +20,30 @@ class Damage(NamedTuple):
     reason: str
 
 
+@runtime_checkable
+class Follower(Protocol):
+    """What has to know where pieces lie: compressed arrays."""
+
+    def forget(self) -> None: ...
+
+    def learn(self, piece: Piece) -> None: ...
+
+    def holds(self, piece: Piece) -> bool: ...
+
+
 class Index:
     """Pieces that count, in the order in which they were written, and `damage` for lines that do not.
 
     A damaged piece hides what follows of its episode; everything else stays readable.
     """
 
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
+    def __init__(self, journal: Journal, followers: Sequence[Follower] = ()) -> None:
+        self.journal, self.followers = journal, followers
         self._forget()
 
     def _forget(self) -> None:
+        for follower in self.followers:
+            follower.forget()
         self.table, self.rows, self.version = Table(), 0, 0
         self.damage: list[Damage] = []
 
@@ -84,13 +97,15 @@ class Index:
 
     def _count(self, piece: Piece) -> None:
         self.table.add(piece)
+        for follower in self.followers:
+            follower.learn(piece)
         self.rows = max(self.rows, piece.row + piece.length + 1)
         self.version += 1
 
     def _reason(self, piece: Piece | None, available: int) -> str | None:
         if piece is None:
             return "its line in the index is damaged"
-        if piece.row + piece.length >= available:
+        if piece.row + piece.length >= available or not all(f.holds(piece) for f in self.followers):
             return "its data is missing"
         if self.table.reached(piece.number)[0] != piece.start:
             return "the piece before it is missing or damaged"

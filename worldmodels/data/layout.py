@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from worldmodels.core.errors import SpecError, StoreError
+from worldmodels.core.errors import ConfigError, SpecError, StoreError
 from worldmodels.core.experience import Episode
 from worldmodels.core.spec import ArraySpec, EnvSpec, describe
 
@@ -26,11 +26,14 @@ class Layout:
 
     spec: EnvSpec
     extras: Mapping[str, ArraySpec] = field(default_factory=dict)
+    packed: tuple[str, ...] = ()  # observations that are compressed
 
     def __post_init__(self) -> None:
         for name, spec in self.columns.items():
             if not re.fullmatch(r"[\w.-]+", name) or not spec.size:
                 raise SpecError(f"{name!r} of shape {spec.shape}", "a plain name and at least one number", "rename it")
+        if unknown := set(self.packed) - set(self.spec.obs):
+            raise ConfigError(f"compress={sorted(unknown)}", f"some of {', '.join(self.spec.obs)}", "name observations")
 
     @cached_property
     def columns(self) -> dict[str, ArraySpec]:
@@ -82,14 +85,15 @@ class Layout:
 
     def to_json(self) -> dict[str, Any]:
         extras = {name: asdict(spec) for name, spec in self.extras.items()}
-        return {"format": FORMAT, "spec": self.spec.to_json(), "extras": extras}
+        return {"format": FORMAT, "spec": self.spec.to_json(), "extras": extras, "packed": list(self.packed)}
 
     @staticmethod
     def from_json(tree: Mapping[str, Any]) -> Layout:
         """The inverse of `to_json`; StoreError for another format."""
         if tree["format"] != FORMAT:
             raise StoreError(f"a store of format {tree['format']}", f"format {FORMAT}", "use what it was made with")
-        return Layout(EnvSpec.from_json(tree["spec"]), {k: ArraySpec.from_json(v) for k, v in tree["extras"].items()})
+        extras = {name: ArraySpec.from_json(spec) for name, spec in tree["extras"].items()}
+        return Layout(EnvSpec.from_json(tree["spec"]), extras, tuple(tree["packed"]))
 
     def write(self, folder: Path) -> None:
         """Whole or not at all."""

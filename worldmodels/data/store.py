@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor
 from worldmodels.core.errors import SpecError, StoreError
 from worldmodels.core.experience import Batch, Episode
 from worldmodels.core.spec import ArraySpec, EnvSpec
-from worldmodels.data.column import Column, Rows
+from worldmodels.data.arrays import Arrays, checksum
 from worldmodels.data.index import Damage, Index
 from worldmodels.data.journal import Journal
 from worldmodels.data.layout import Layout
@@ -37,24 +36,31 @@ class EpisodeStore:
         """Use `create` or `open`."""
         self.layout, self.folder = Layout.read(folder), folder
         self.lock = Lock(folder / "writer.lock") if write else None
-        self.columns = {
-            name: Column(folder / f"{name}.raw", spec, write=write) for name, spec in self.layout.columns.items()
-        }
-        self.index = Index(Journal(folder / "index.jsonl", write=write))
+        self.arrays = Arrays(folder, self.layout, write=write)
+        self.index = Index(Journal(folder / "index.jsonl", write=write), list(self.arrays.packed.values()))
         self.refresh()
         if write:
             self.index.journal.trim()
 
     @staticmethod
-    def create(folder: str | Path, spec: EnvSpec, *, extras: Mapping[str, ArraySpec] | None = None) -> EpisodeStore:
-        """A new, empty store, open for writing. `extras` is what the policy tells beside what the spec declares."""
+    def create(
+        folder: str | Path,
+        spec: EnvSpec,
+        *,
+        extras: Mapping[str, ArraySpec] | None = None,
+        compress: Sequence[str] = (),
+    ) -> EpisodeStore:
+        """A new, empty store, open for writing.
+
+        `extras` is what the policy tells beside what the spec declares. `compress` names observations to be deflated:
+        smaller files for slower windows (`benchmarks/store_formats.py`).
+        """
         folder = Path(folder)
         if (folder / "store.json").exists():
             raise StoreError(f"{folder} holds a store already", "a new folder", "open it, or choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
-        layout = Layout(spec, {**spec.extras, **(extras or {})})
-        for name, array in layout.columns.items():
-            Column(folder / f"{name}.raw", array, write=True).close()
+        layout = Layout(spec, {**spec.extras, **(extras or {})}, tuple(compress))
+        Arrays(folder, layout, write=True).close()
         Journal(folder / "index.jsonl", write=True).close()
         layout.write(folder)
         return EpisodeStore(folder, write=True)
@@ -102,10 +108,9 @@ class EpisodeStore:
 
     def __getitem__(self, number: int) -> Episode:
         """One episode, whole, as far as it was lived."""
-        table = self.index.table
-        place = int(table.places([number])[0])
+        place = int((table := self.index.table).places([number])[0])
         steps = np.arange(int(table.length.values[place]) + 1)
-        whole = self._take(table.rows(np.full(len(steps), place), steps))
+        whole = self.arrays.take(table.rows(np.full(len(steps), place), steps))
         return Episode(
             obs={name: whole[f"obs.{name}"] for name in self.spec.obs},
             action=whole["action"][:-1],
@@ -128,8 +133,7 @@ class EpisodeStore:
         given = [self.layout.arrays(piece) for piece in pieces]
         lines = self._lines(pieces, given)
         try:
-            for name, column in self.columns.items():
-                column.write(self.index.rows, [array for arrays in given for array in arrays[name]])
+            self.arrays.write(self.index.rows, given, lines)
             self.index.append(lines)
         except OSError as full:
             raise StoreError(
@@ -163,7 +167,7 @@ class EpisodeStore:
             places, steps = table.inside(place, first, length + 1)
             mask = first[:, None] + np.arange(length) < table.length.values[place][:, None]
         rows = table.rows(places, steps)
-        taken = {name: torch.from_numpy(array) for name, array in self._take(rows, brief=True).items()}
+        taken = {name: torch.from_numpy(array) for name, array in self.arrays.take(rows, brief=True).items()}
         return Batch(
             obs={name: taken[f"obs.{name}"] for name in self.spec.obs},
             **{name: taken[name] for name in ("action", "reward", "terminated", "truncated")},
@@ -185,7 +189,7 @@ class EpisodeStore:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Cut back to a cursor; what came later vanishes. ResumeError if this store never stood there."""
         self._demand_writer()
-        self.index.restore(state, self._available())
+        self.index.restore(state, self.arrays.available)
 
     def clear(self) -> None:
         """Make it empty."""
@@ -194,7 +198,7 @@ class EpisodeStore:
 
     def refresh(self) -> None:
         """See what a writer in another process did since."""
-        self.index.refresh(self._available())
+        self.index.refresh(self.arrays.available)
 
     @property
     def damage(self) -> list[Damage]:
@@ -205,44 +209,26 @@ class EpisodeStore:
         """Every piece whose line or data is not what was written; reads the whole store."""
         found = list(self.index.damage)
         for line, piece in self.index.counted():
-            bad = [
-                name
-                for name, column in self.columns.items()
-                if _checksum([column.read(piece.row, piece.length + 1)]) != piece.crc.get(name)
-            ]
-            if bad:
+            if bad := self.arrays.differing(piece):
                 found.append(Damage(line, piece.number, piece.start, f"checksum of {', '.join(bad)} differs"))
         return sorted(found)
 
     def flush(self, *, sync: bool = False) -> None:
         """Everything counted is in the hands of the operating system; with `sync`, on the disk."""
         if sync and self.lock is not None:
-            for column in self.columns.values():
-                column.sync()
+            self.arrays.sync()
             self.index.journal.sync()
 
     def close(self) -> None:
-        if self.lock is not None:
-            self.flush(sync=True)
-            for column in self.columns.values():
-                column.trim(self.index.rows)
-            self.lock.release()
-        for column in self.columns.values():
-            column.close()
+        self.flush(sync=True)
+        self.arrays.close(trim=self.index.rows if self.lock else None)
         self.index.journal.close()
-
-    def _available(self) -> int:
-        return min(column.available for column in self.columns.values())
+        if self.lock is not None:
+            self.lock.release()
 
     def _demand_writer(self) -> None:
         if self.lock is None:
             raise StoreError(f"{self.folder} is open for reading", "one open for writing", "open(folder, write=True)")
-
-    def _take(self, rows: Int64[np.ndarray, "..."], *, brief: bool = False) -> dict[str, np.ndarray]:
-        """Every array at these rows; `brief` leaves the last moment to observations alone."""
-        moments = Rows(rows)
-        steps = Rows(np.ascontiguousarray(rows[..., :-1])) if brief else moments
-        return {name: c.take(moments if name.startswith("obs.") else steps) for name, c in self.columns.items()}
 
     def _lines(self, pieces: Sequence[Episode], given: Sequence[Mapping[str, list[np.ndarray]]]) -> list[Piece]:
         """The lines for these pieces; StoreError if one does not continue its episode."""
@@ -256,17 +242,10 @@ class EpisodeStore:
                     f"number new episodes from {self.next_number} on, and leave out no piece",
                 )
             total = so_far + float(piece.reward.sum(dtype=np.float64))
-            crc = {name: _checksum(parts) for name, parts in arrays.items()}
+            crc = {name: checksum(parts) for name, parts in arrays.items()}
             source = {} if piece.start else piece.source
             flags = (piece.terminated, piece.truncated)
             lines.append(Piece(piece.number, piece.start, len(piece), row, *flags, total, source, crc))
             reached[piece.number] = (None if piece.ended else piece.start + len(piece), total)
             row += len(piece) + 1
         return lines
-
-
-def _checksum(arrays: Sequence[np.ndarray]) -> int:
-    value = 0
-    for array in arrays:
-        value = zlib.crc32(np.ascontiguousarray(array), value)  # pyright: ignore[reportArgumentType]
-    return value

@@ -19,7 +19,7 @@ class Piece:
     """One line of the index: steps `start` to `start + length` of an episode lie at `row` and after.
 
     `return_` sums the rewards from the episode's beginning to the end of this piece. `crc` has one checksum per array,
-    over the length + 1 rows.
+    over the length + 1 rows, and `at` the byte and number of bytes of each compressed one.
     """
 
     number: int
@@ -31,6 +31,7 @@ class Piece:
     return_: float
     source: Mapping[str, Any] = field(default_factory=dict)
     crc: Mapping[str, int] = field(default_factory=dict)
+    at: dict[str, Sequence[int]] = field(default_factory=dict)
 
 
 class Growing:
