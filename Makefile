@@ -19,6 +19,7 @@ check: $(VENV)/test.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/pyright --project pyrightconfig.strict.json
 	$(BIN)/codespell README.md docs worldmodels conf tests benchmarks
 
 learn: $(VENV)/test.ready

@@ -9,8 +9,10 @@ from torch import distributions as oracle
 from worldmodels.ops.categorical import (
     alpha_kl,
     balanced_kl,
+    draw,
     entropy,
     kl,
+    mixed,
     mode,
     sample,
     straight_through,
@@ -96,27 +98,27 @@ def test_the_same_generator_state_gives_the_same_draws_and_none_is_the_global_ge
 
 
 def test_noise_drawn_ahead_gives_the_same_draws_as_drawing_on_the_spot():
-    log_probs = draw_log_probs(0, 50, 3, 4)
-    noise = uniform((50, 3), log_probs, torch.Generator().manual_seed(3))
-    for draw in (sample, straight_through):
-        assert torch.equal(draw(log_probs, noise=noise), draw(log_probs, torch.Generator().manual_seed(3)))
+    probs = draw_log_probs(0, 50, 3, 4).exp()
+    noise = uniform((50, 3), probs, torch.Generator().manual_seed(3))
+    for drawn in (draw, straight_through):
+        assert torch.equal(drawn(probs, noise=noise), drawn(probs, torch.Generator().manual_seed(3)))
 
 
 def test_the_ends_of_the_noise_draw_possible_classes():
-    log_probs = torch.tensor([0.0, 0.25, 0.0, 0.75, 0.0]).log()
+    probs = torch.tensor([0.0, 0.25, 0.0, 0.75, 0.0])
     ends = torch.tensor([0.0, 0.2499, 0.25, 1 - 2**-24])
-    assert sample(log_probs.expand(4, 5), noise=ends).argmax(-1).tolist() == [1, 1, 3, 3]
+    assert draw(probs.expand(4, 5), noise=ends).argmax(-1).tolist() == [1, 1, 3, 3]
 
 
 def test_straight_through_draws_are_exactly_one_hot():
-    draws = straight_through(unimix(torch.randn(64, 8, 8)))
+    draws = straight_through(mixed(torch.randn(64, 8, 8)))
     assert draws.unique().tolist() == [0, 1]
     assert torch.equal(draws.sum(-1), torch.ones(64, 8))
 
 
 def test_straight_through_gradient_is_that_of_the_softmax():
     logits, weight = torch.randn(3, 4, 5, requires_grad=True), torch.randn(3, 4, 5)
-    (found,) = torch.autograd.grad((straight_through(unimix(logits, 0.0)) * weight).sum(), logits)
+    (found,) = torch.autograd.grad((straight_through(mixed(logits, 0.0)) * weight).sum(), logits)
     (expected,) = torch.autograd.grad((logits.softmax(-1) * weight).sum(), logits)
     torch.testing.assert_close(found, expected)
 

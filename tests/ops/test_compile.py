@@ -10,7 +10,7 @@ support = bins.symexp_bins()
 
 def losses(logits, reward, value, cont):
     post = categorical.unimix(logits)
-    draws = categorical.straight_through(post)
+    draws = categorical.straight_through(post.exp())
     target = returns.lambda_return(reward, value, cont, discount=0.99, lam=0.95)
     advantage = returns.gae(reward, value, cont, discount=0.99, lam=0.95)
     loss, _ = categorical.balanced_kl(post, categorical.unimix(draws))

@@ -18,6 +18,7 @@ from worldmodels.nn.decoder import Decoder
 from worldmodels.nn.encoder import Encoder
 from worldmodels.nn.heads import BinaryHead, TwoHotHead
 from worldmodels.ops.bins import two_hot
+from worldmodels.ops.categorical import mixed
 from worldmodels.stage.dreamer import Dreamer, Imagination
 from worldmodels.stage.world_model import SCALES, WorldModel, learn
 
@@ -98,8 +99,8 @@ def test_the_world_model_loss_equals_a_loop_over_every_moment():
             sums["grid"] -= (truth * p.log() + (1 - truth) * (1 - p).log()).sum().item()
             kl = sum(
                 torch.distributions.kl_divergence(
-                    torch.distributions.Categorical(probs=belief.post[s].exp()),
-                    torch.distributions.Categorical(probs=belief.prior[s].exp()),
+                    torch.distributions.Categorical(probs=mixed(belief.post[s])),
+                    torch.distributions.Categorical(probs=mixed(belief.prior[s])),
                 ).item()
                 for s in range(4)
             )

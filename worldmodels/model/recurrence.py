@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldmodels.nn.mlp import MLP, NormKind, init_weights, make_norm
 from worldmodels.nn.recurrent import CellKind, make_cell
-from worldmodels.ops.categorical import unimix
+from worldmodels.ops.categorical import mixed, straight_through, unimix
 
 
 class Recurrence(nn.Module):
@@ -56,12 +57,25 @@ class Recurrence(nn.Module):
         return self.cell(mixed, deter)
 
     def post(self, deter: Float[Tensor, "B D"], shown: Float[Tensor, "B hidden"]) -> Float[Tensor, "B S K"]:
-        """Log-probabilities of the latents after a look; shown is `embed_out` of the embedding."""
-        return self._log_probs(self.post_out(F.silu(self.out_norm(self.deter_out(deter) + shown))))
+        """Logits of the latents after a look; shown is `embed_out` of the embedding."""
+        return self._grouped(self.post_out(F.silu(self.out_norm(self.deter_out(deter) + shown))))
 
     def prior(self, deter: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch S K"]:
-        """Log-probabilities of the latents with closed eyes."""
-        return self._log_probs(self.prior_out(deter))
+        """Logits of the latents with closed eyes."""
+        return self._grouped(self.prior_out(deter))
 
-    def _log_probs(self, logits: Float[Tensor, "*batch SK"]) -> Float[Tensor, "*batch S K"]:
-        return unimix(logits.unflatten(-1, (self.stoch, self.classes)), self.mix)
+    def draw(
+        self,
+        logits: Float[Tensor, "*batch S K"],
+        rng: torch.Generator | None = None,
+        *,
+        noise: Float[Tensor, "*batch S"] | None = None,
+    ) -> Float[Tensor, "*batch S K"]:
+        """One-hot latents, with straight-through gradients."""
+        return straight_through(mixed(logits, self.mix), rng, noise=noise)
+
+    def log_probs(self, logits: Float[Tensor, "*batch S K"]) -> Float[Tensor, "*batch S K"]:
+        return unimix(logits, self.mix)
+
+    def _grouped(self, logits: Float[Tensor, "*batch SK"]) -> Float[Tensor, "*batch S K"]:
+        return logits.unflatten(-1, (self.stoch, self.classes))

@@ -20,14 +20,14 @@ from worldmodels.model.unroll import fresh
 from worldmodels.nn.decoder import Decoder
 from worldmodels.nn.encoder import Encoder
 from worldmodels.nn.heads import BinaryHead, TwoHotHead
-from worldmodels.ops.categorical import straight_through, uniform
+from worldmodels.ops.categorical import uniform
 
 
 @dataclass(frozen=True)
 class RSSMBelief(Belief):
     """What was lived through (deter), what it might look like (stoch), and how sure of that, before and after looking.
 
-    post and prior are log-probabilities; where the eyes were closed they are the same.
+    post and prior are logits (before unimix); where the eyes were closed they are the same.
     """
 
     deter: Float[Tensor, "*batch D"]
@@ -106,7 +106,7 @@ class RSSM(nn.Module):
     ) -> RSSMBelief:
         deter = self.rssm.advance(belief.deter, belief.stoch, self.rssm.action_in(action))
         post = self.rssm.post(deter, self.rssm.embed_out(embed))
-        stoch = straight_through(post, rng)
+        stoch = self.rssm.draw(post, rng)
         return RSSMBelief(deter, stoch, post, self.rssm.prior(deter))
 
     def imagine(
@@ -114,7 +114,7 @@ class RSSM(nn.Module):
     ) -> RSSMBelief:
         deter = self.rssm.advance(belief.deter, belief.stoch, self.rssm.action_in(action))
         prior = self.rssm.prior(deter)
-        stoch = straight_through(prior, rng)
+        stoch = self.rssm.draw(prior, rng)
         return RSSMBelief(deter, stoch, prior, prior)
 
     def track(
@@ -141,7 +141,7 @@ class RSSM(nn.Module):
                 deter, stoch = deter * keep[t][:, None], stoch * keep[t][:, None, None]
             deter = self.rssm.advance(deter, stoch, acted[t])
             post = self.rssm.post(deter, shown[t])
-            stoch = straight_through(post, noise=noise[t])
+            stoch = self.rssm.draw(post, noise=noise[t])
             deters.append(deter)
             stochs.append(stoch)
             posts.append(post)

@@ -9,15 +9,18 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 
-def unimix(logits: Float[Tensor, "*batch K"], mix: float = 0.01) -> Float32[Tensor, "*batch K"]:
-    """Log-probabilities of (1 - mix) softmax(logits) + mix uniform; none is below mix / K.
+def mixed(logits: Float[Tensor, "*batch K"], mix: float = 0.01) -> Float32[Tensor, "*batch K"]:
+    """Probabilities (1 - mix) softmax(logits) + mix uniform; none is below mix / K.
 
-    Hafner et al. (2023), "World model learning".
+    Hafner et al. (2023), "World model learning". On the CPU, K of 16 and more is many times faster than less.
     """
-    log_probs = logits.float().log_softmax(-1)
-    if mix == 0:
-        return log_probs
-    return ((1 - mix) * log_probs.exp() + mix / log_probs.shape[-1]).log()
+    probs = logits.float().softmax(-1)
+    return probs if mix == 0 else torch.add(mix / probs.shape[-1], probs, alpha=1 - mix)
+
+
+def unimix(logits: Float[Tensor, "*batch K"], mix: float = 0.01) -> Float32[Tensor, "*batch K"]:
+    """The logarithm of `mixed`."""
+    return logits.float().log_softmax(-1) if mix == 0 else mixed(logits, mix).log()
 
 
 def uniform(shape: Sequence[int], like: Tensor, rng: torch.Generator | None = None) -> Float[Tensor, "..."]:
@@ -26,8 +29,8 @@ def uniform(shape: Sequence[int], like: Tensor, rng: torch.Generator | None = No
     return torch.rand(tuple(shape), generator=rng, device=device).to(like.device)
 
 
-def sample(
-    log_probs: Float[Tensor, "*batch K"],
+def draw(
+    probs: Float[Tensor, "*batch K"],
     rng: torch.Generator | None = None,
     *,
     noise: Float[Tensor, "*batch"] | None = None,
@@ -36,11 +39,16 @@ def sample(
 
     It takes one random number per variable, where the Gumbel-max trick takes one per class.
     """
-    noise = uniform(log_probs.shape[:-1], log_probs, rng) if noise is None else noise
-    below = log_probs.detach().exp().cumsum(-1)
+    noise = uniform(probs.shape[:-1], probs, rng) if noise is None else noise
+    below = probs.detach().cumsum(-1)
     # The last sum is 1 up to rounding; scaling by it keeps the index inside.
     index = (below <= noise.unsqueeze(-1) * below[..., -1:]).sum(-1, keepdim=True).clamp_(max=below.shape[-1] - 1)
-    return torch.zeros_like(log_probs).scatter_(-1, index, 1.0)
+    return torch.zeros_like(below).scatter_(-1, index, 1.0)
+
+
+def sample(log_probs: Float[Tensor, "*batch K"], rng: torch.Generator | None = None) -> Float[Tensor, "*batch K"]:
+    """`draw` from log-probabilities."""
+    return draw(log_probs.exp(), rng)
 
 
 def mode(log_probs: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
@@ -50,15 +58,15 @@ def mode(log_probs: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
 
 
 def straight_through(
-    log_probs: Float[Tensor, "*batch K"],
+    probs: Float[Tensor, "*batch K"],
     rng: torch.Generator | None = None,
     *,
     noise: Float[Tensor, "*batch"] | None = None,
 ) -> Float[Tensor, "*batch K"]:
     """One-hot draws whose gradient is that of the probabilities. Bengio et al. (2013); Hafner et al. (2021), alg. 1."""
-    probs = log_probs.exp()
+    drawn = draw(probs, rng, noise=noise)
     # The bracket is exactly 0, so that the draws stay exactly one-hot.
-    return sample(log_probs, rng, noise=noise) + (probs - probs.detach())
+    return drawn + (probs - probs.detach()) if probs.requires_grad else drawn
 
 
 def entropy(log_probs: Float[Tensor, "*batch S K"]) -> Float[Tensor, "*batch"]:

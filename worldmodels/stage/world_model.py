@@ -43,12 +43,13 @@ def learn(model: RSSM, batch: Batch, *, scales: Mapping[str, float], free_bits: 
     losses = {name: scales["obs"] * masked_mean(each, real) for name, each in surprise.items()}
     for name, each in model.heads.losses(feature[:, 1:], batch.reward, batch.terminated).items():
         losses[name] = scales[name] * masked_mean(each, batch.mask)
-    kl, divergence = balanced_kl(beliefs.post, beliefs.prior, free_bits=free_bits, dyn=scales["dyn"], rep=scales["rep"])
+    post, prior = model.rssm.log_probs(beliefs.post), model.rssm.log_probs(beliefs.prior)
+    kl, divergence = balanced_kl(post, prior, free_bits=free_bits, dyn=scales["dyn"], rep=scales["rep"])
     losses["kl"] = masked_mean(kl, real)
     metrics = {
         "kl": masked_mean(divergence, real),
-        "entropy/posterior": masked_mean(entropy(beliefs.post.detach()), real),
-        "entropy/prior": masked_mean(entropy(beliefs.prior.detach()), real),
+        "entropy/posterior": masked_mean(entropy(post.detach()), real),
+        "entropy/prior": masked_mean(entropy(prior.detach()), real),
     }
     return Learned(losses, metrics, beliefs, real)
 
