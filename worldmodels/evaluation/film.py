@@ -114,7 +114,9 @@ def curve(
     colour = np.where((at > context - 1)[:, None], BLIND, SEEING).astype(np.float32)
     panel = np.broadcast_to(picture.GROUND.astype(np.float32) + 10, (height, width, 3)).copy()
     panel[:, int(np.searchsorted(at, context - 1, side="right")) - 1] = FAINT
-    line, area = (np.abs(rows - level) < 1) & known, (rows >= level) & known
+    before = np.concatenate([level[:1], level[:-1]])  # the line has no gaps where it is steep
+    line = (rows > np.minimum(level, before) - 1) & (rows < np.maximum(level, before) + 1) & known
+    area = (rows >= level) & known
     full = np.where(area[..., None], 0.35 * colour + 0.65 * panel, panel)
     full = np.where(line[..., None], colour, full)
     grown = at[None, None, :, None] <= np.arange(count)[:, None, None, None] + 1e-6

@@ -177,12 +177,16 @@ def _index(frames: UInt8[np.ndarray, "n h w 3"]) -> tuple[UInt8[np.ndarray, "n h
     """Frames as indices into one palette of at most 256 colours."""
     red, green, blue = np.moveaxis(frames.astype(np.int32), -1, 0)
     codes = red << 16 | green << 8 | blue
-    unique, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    table = np.zeros(1 << 24, np.int32)  # much faster than to sort millions of pixels
+    table[codes] = 1
+    unique = np.flatnonzero(table)
+    table[unique] = np.arange(len(unique))
+    inverse = table[codes]
     colours = _split(unique)
     choice: Integer[np.ndarray, " u"] = np.arange(len(unique))
     if len(unique) > 256:
-        colours, choice = _reduce(colours, counts)
-    return choice[inverse].reshape(frames.shape[:-1]).astype(np.uint8), colours
+        colours, choice = _reduce(colours, np.bincount(inverse.ravel()))
+    return choice.astype(np.uint8)[inverse], colours
 
 
 def _reduce(
