@@ -10,7 +10,7 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch, Episode, join
 from worldmodels.core.protocols import Env, EnvRecipe, Policy
 from worldmodels.core.rng import Rng
-from worldmodels.data.driver import Driver, copied
+from worldmodels.data.driver import Driver
 from worldmodels.data.rollout import assemble
 
 
@@ -35,9 +35,9 @@ def _windows(env: Env, policy: Policy, rng: Rng, amount: tuple[int, int, int]) -
     pieces: dict[int, list[Episode]] = {}
     for _ in range(steps):
         for piece in driver.step():
-            pieces.setdefault(piece.number, []).append(copied(piece))
+            pieces.setdefault(piece.number, []).append(piece)
     for piece in driver.flush():
-        pieces.setdefault(piece.number, []).append(copied(piece))
+        pieces.setdefault(piece.number, []).append(piece)
     episodes = sorted((join(parts) for parts in pieces.values()), key=len, reverse=True)
     if not episodes:
         raise ConfigError("nothing was played", "at least one step", "set steps to 1 or more")
