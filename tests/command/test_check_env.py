@@ -83,6 +83,21 @@ def test_an_error_of_the_env_is_told_and_exits_with_one(elsewhere, capsys):
     assert re.search(r"^error +seeds +.*\n +do: ", capsys.readouterr().out, re.MULTILINE)
 
 
+def test_a_world_that_fails_in_a_subprocess_is_told(elsewhere, capsys):
+    """It leans on something that only this process has done."""
+    write_files(elsewhere)
+    source = (elsewhere / "my_env.py").read_text()
+    source = source.replace(
+        "    def world(self) -> MyWorld:\n", "    def world(self) -> MyWorld:\n        assert READY\n"
+    )
+    source = source.replace(
+        "    def __post_init__(self) -> None:\n", "    def __post_init__(self) -> None:\n        READY.append(1)\n"
+    )
+    (elsewhere / "my_env.py").write_text(source + "\n\nREADY: list[int] = []\n")
+    assert main(["check-env", "--config-dir", "my_conf", "env=mine"]) == 1
+    assert re.search(r"^error +workers", capsys.readouterr().out, re.MULTILINE)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -100,6 +100,20 @@ def test_a_mission_that_never_varies_is_left_out_and_free_text_is_refused():
     assert "mission" not in MiniGrid("BabyAI-GoToObj-v0", mission="ignore").spec().obs
 
 
+def test_worlds_in_another_process_are_the_same():
+    recipe = MiniGrid("MiniGrid-Fetch-5x5-N2-v0")
+    here, there = recipe.make(2), recipe.make(2, workers=1)
+    try:
+        here.reset([1, 2])
+        there.reset([1, 2])
+        for action in np.random.default_rng(0).integers(7, size=(60, 2)):
+            ours, theirs = here.step(action), there.step(action)
+            np.testing.assert_equal(dict(ours.obs), dict(theirs.obs))
+            np.testing.assert_array_equal(ours.reward, theirs.reward)
+    finally:
+        there.close()
+
+
 def test_the_time_limit_truncates():
     world = MiniGrid("MiniGrid-Empty-8x8-v0", time_limit=9).world()
     world.reset(0)

@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
         return 0
     if words.steps < 2:
         raise ConfigError(f"--steps {words.steps}", "at least 2", "leave it out for 300")
-    findings = examine(recipe(words.overrides, words.config_dir), steps=words.steps, seed=words.seed)
+    findings = examine(recipe(words.overrides, words.config_dir), steps=words.steps, seed=words.seed, workers=True)
     for finding in findings:
         print(line(finding, colour=sys.stdout.isatty()))
     counts = {level: sum(finding.level == level for finding in findings) for level in MARKS}

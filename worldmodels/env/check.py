@@ -16,6 +16,7 @@ from worldmodels.core.protocols import World
 from worldmodels.core.spec import EnvSpec, describe, describe_action
 from worldmodels.env.conform import misfits, oddities, seen_as
 from worldmodels.env.recipe import Recipe
+from worldmodels.env.subprocess import WorkerError
 from worldmodels.env.trial import Played, difference, equal, play, random_actions
 
 SLOW = 200.0  # steps per second: below this, acting takes longer than learning
@@ -31,10 +32,11 @@ class Finding:
     do: str = ""
 
 
-def examine(recipe: Recipe, *, steps: int = 300, seed: int = 0) -> list[Finding]:
+def examine(recipe: Recipe, *, steps: int = 300, seed: int = 0, workers: bool = False) -> list[Finding]:
     """Everything there is to say about a world, in the order in which it should be mended.
 
-    Takes about five times `steps` steps. An error of the world's own code is not caught: its traceback says most.
+    Takes about five times `steps` steps. With `workers`, a subprocess is started too, for seconds. An error of the
+    world's own code is not caught: its traceback says most.
     """
     world = recipe.world()
     findings = [_spec(world.spec)]
@@ -47,7 +49,12 @@ def examine(recipe: Recipe, *, steps: int = 300, seed: int = 0) -> list[Finding]
             findings += [Finding("warning", "values", found, do) for found, do in oddities(world.spec.obs, played.seen)]
         findings += [*_rewards(played), *_episodes(played), _final(played)]
         findings += [*_seeds(recipe, world, actions, played, seed), *_snapshot(recipe, world, actions, seed)]
-        findings += [*_vector(recipe, world, steps, seed), _travel(recipe), _speed(played), *_encoder(world.spec)]
+        findings += [
+            *_vector(recipe, world, steps, seed),
+            _travel(recipe, world.spec, workers),
+            _speed(played),
+            *_encoder(world.spec),
+        ]
     except UserError as error:
         findings.append(Finding("error", "contract", f"{error.found}; expected {error.expected}", error.do))
     finally:
@@ -187,13 +194,19 @@ def _vector(recipe: Recipe, world: World, steps: int, seed: int) -> Iterator[Fin
         yield Finding("ok", "vector", "two worlds step as one, and begin anew by themselves")
 
 
-def _travel(recipe: Recipe) -> Finding:
+def _travel(recipe: Recipe, spec: EnvSpec, workers: bool) -> Finding:
+    do = "let the recipe hold plain options only; make and import everything else in world()"
     try:
         pickle.dumps(recipe)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        do = "let the recipe hold plain options only, and make everything else in world()"
-        return Finding("error", "workers", f"the recipe can not travel to a subprocess: {error}", do)
-    return Finding("ok", "workers", "the recipe can travel to subprocesses")
+        if workers:
+            env = recipe.make(1, workers=1)
+            env.reset([0])
+            env.step(np.asarray(random_actions(spec, 1, 0)))
+            env.close()
+    except (pickle.PicklingError, TypeError, AttributeError, WorkerError) as error:
+        found = str(error).strip().splitlines()[-1]
+        return Finding("error", "workers", f"the recipe can not travel to a subprocess: {found}", do)
+    return Finding("ok", "workers", "a world in a subprocess works" if workers else "the recipe can be pickled")
 
 
 def _speed(played: Played) -> Finding:

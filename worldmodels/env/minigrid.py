@@ -53,6 +53,7 @@ class MiniGrid(Recipe):
             )
 
     def world(self) -> MiniGridWorld:
+        _import_minigrid()  # again, for a recipe that was pickled into another process
         return MiniGridWorld(self)
 
 
