@@ -21,9 +21,8 @@ Source = Mapping[str, str | int | float]
 class Driver:
     """Acts in N worlds at once and hands out what was lived as pieces of episodes.
 
-    A piece is handed out when it is `piece` steps long or its episode ended. The arrays of a piece are views that the
-    next `step` overwrites: copy them, or give them to a store at once. Episodes are numbered in the order in which they
-    begin. Nothing happens before the first `step`.
+    A piece is handed out when it is `piece` steps long or its episode ended; its arrays are its own. Episodes are
+    numbered in the order in which they begin. Nothing happens before the first `step`.
     """
 
     def __init__(
@@ -189,7 +188,7 @@ class Driver:
         self.lanes_cut = []
         for lane in np.flatnonzero(self._lanes.row > self._lanes.base).tolist():
             self._cut(pieces, lane, (False, True))
-        self._left = [copied(piece) for piece in pieces]
+        self._left = pieces
         self._reset()
 
     def _end(self, pieces: list[Episode], terminated: np.ndarray, truncated: np.ndarray) -> None:
@@ -232,21 +231,6 @@ def declared_extras(env: Env, policy: Policy) -> dict[str, ArraySpec]:
     first, memory = np.ones(env.width, bool), policy.initial(env.width)
     _, _, told = policy.act(obs, first, memory, explore=True, rng=Rng(0, "probe"))
     return {name: ArraySpec(array.shape[1:], array.dtype.name) for name, array in told.items()}
-
-
-def copied(piece: Episode) -> Episode:
-    """The same piece in memory of its own."""
-    return Episode(
-        {name: frames.copy() for name, frames in piece.obs.items()},
-        piece.action.copy(),
-        piece.reward.copy(),
-        piece.terminated,
-        piece.truncated,
-        {name: kept.copy() for name, kept in piece.extras.items()},
-        piece.source,
-        piece.number,
-        piece.start,
-    )
 
 
 def _refuse(name: str, found: ArraySpec, expected: ArraySpec) -> None:

@@ -16,7 +16,7 @@ class Lanes:
     """Where the experience of N worlds is written, one row per world and step, until a piece of it is cut off.
 
     Lane n owns the rows from `base[n]` on, `piece + 1` of them. A row holds an observation and what was done on seeing
-    it; `row[n]` is the row of the present observation. Pieces are views: read them before the next `write`.
+    it; `row[n]` is the row of the present observation.
     """
 
     def __init__(self, spec: EnvSpec, extras: Mapping[str, ArraySpec], width: int, piece: int) -> None:
@@ -70,11 +70,11 @@ class Lanes:
         """The open piece of a lane, ending = (terminated, truncated). The lane then waits for `begin`."""
         base, row = int(self.base[lane]), int(self.row[lane])
         piece = Episode(
-            {name: frames[base : row + 1] for name, frames in self.obs.items()},
-            self.action[base:row],
-            self.reward[base:row],
+            {name: frames[base : row + 1].copy() for name, frames in self.obs.items()},
+            self.action[base:row].copy(),
+            self.reward[base:row].copy(),
             *ending,
-            {name: kept[base:row] for name, kept in self.extras.items()},
+            {name: kept[base:row].copy() for name, kept in self.extras.items()},
             source,
             self.number[lane],
             self.start[lane],

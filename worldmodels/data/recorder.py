@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from worldmodels.core.errors import ConfigError
@@ -13,6 +14,7 @@ from worldmodels.data.store import EpisodeStore
 
 Progress = Callable[[int, int], None]  # done, wanted
 _PROGRESS_SECONDS = 0.1
+_BLOCK_STEPS = 1024  # so many can be lost, twice, if the process is killed
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,15 @@ class Recorder:
         )
 
     def _record_steps(self, total: int, progress: Progress | None) -> None:
-        done = self.store.steps + self.driver.open
-        offset, tell = done - self.driver.steps, _Ticker(progress, total)
-        try:
-            while self.driver.steps + offset < total:
-                pieces = self.driver.step()
-                if pieces:
-                    self.store.extend(pieces)
-                tell(self.driver.steps + offset)
-        except KeyboardInterrupt:
-            self.store.extend(self.driver.flush())
-            self.store.flush()
-            raise
-        self.store.extend(self.driver.flush())
+        offset = self.store.steps + self.driver.open - self.driver.steps
+        tell = _Ticker(progress, total)
+        with _Writer(self.store) as writer:
+            try:
+                while self.driver.steps + offset < total:
+                    writer.add(self.driver.step())
+                    tell(self.driver.steps + offset)
+            finally:
+                writer.add(self.driver.flush())
         tell.last(self.driver.steps + offset)
 
     def _record_episodes(self, total: int, progress: Progress | None) -> None:
@@ -93,18 +91,63 @@ class Recorder:
         def wanted(pieces: list[Episode]) -> list[Episode]:
             return [piece for piece in pieces if piece.number < limit]
 
-        try:
-            while left:
-                pieces = wanted(self.driver.step())
-                self.store.extend(pieces)
-                left -= sum(piece.ended for piece in pieces)
-                tell(total - left)
-        except KeyboardInterrupt:
-            self.store.extend(wanted(self.driver.flush()))
-            self.store.flush()
-            raise
+        with _Writer(self.store) as writer:
+            try:
+                while left:
+                    pieces = wanted(self.driver.step())
+                    writer.add(pieces)
+                    left -= sum(piece.ended for piece in pieces)
+                    tell(total - left)
+            finally:
+                writer.add(wanted(self.driver.flush()))
         self.driver.begin(self.store.next_number)  # drops what began after the last one wanted
         tell.last(total)
+
+
+class _Writer:
+    """Gives pieces to the store in blocks, in a thread of its own: checksums and writing need no interpreter.
+
+    While one block is written, the next one is gathered. The store is the thread's alone until the end of the `with`.
+    """
+
+    def __init__(self, store: EpisodeStore) -> None:
+        self.store, self.thread = store, ThreadPoolExecutor(1, "recorder")
+        self.block: list[Episode] = []
+        self.steps = 0
+        self.pending: Future[None] | None = None
+        self.failed = False
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Also after an error, so that nothing that was lived is lost."""
+        try:
+            self._hand_over()
+            self._wait()
+        finally:
+            self.thread.shutdown()
+
+    def add(self, pieces: list[Episode]) -> None:
+        """An error of the store comes up here, one block late; after it nothing more is written."""
+        if pieces and not self.failed:
+            self.block += pieces
+            self.steps += sum(map(len, pieces))
+            if self.steps >= _BLOCK_STEPS:
+                self._hand_over()
+
+    def _hand_over(self) -> None:
+        self._wait()
+        block, self.block, self.steps = self.block, [], 0
+        if not self.failed:
+            self.pending = self.thread.submit(self.store.extend, block)
+
+    def _wait(self) -> None:
+        pending, self.pending = self.pending, None
+        failure = pending.exception() if pending is not None else None
+        if failure is not None:
+            self.failed = True
+            raise failure
 
 
 class _Ticker:

@@ -16,7 +16,7 @@ from worldmodels.core.experience import Batch, Episode
 from worldmodels.core.protocols import Env, EnvRecipe, Learner
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
-from worldmodels.data.driver import Driver, copied
+from worldmodels.data.driver import Driver
 from worldmodels.data.replay import needed
 
 
@@ -77,13 +77,13 @@ class RolloutStream:
         """`steps` in each world, as a padded batch with one row per lane."""
         lanes: list[list[Episode]] = [[] for _ in range(self.driver.width)]
         for _ in range(self.plan.steps):
-            pieces = self.driver.step()
-            for lane, piece in zip(self.driver.lanes_cut, pieces, strict=True):
-                lanes[lane].append(copied(piece))
-        pieces = self.driver.flush()
+            self._sort(self.driver.step(), lanes)
+        self._sort(self.driver.flush(), lanes)
+        return assemble(lanes, self.driver.spec, self.driver.extras)
+
+    def _sort(self, pieces: list[Episode], lanes: list[list[Episode]]) -> None:
         for lane, piece in zip(self.driver.lanes_cut, pieces, strict=True):
             lanes[lane].append(piece)
-        return assemble(lanes, self.driver.spec, self.driver.extras)
 
     @property
     def env_steps(self) -> int:

@@ -1,0 +1,114 @@
+"""What recording costs: env steps/s of a bare vector env and of the Recorder, random actions, in one run.
+
+    python benchmarks/recorder.py [--games minatar/breakout procgen/coinrun ...] [--seconds 3] [--repeats 5]
+
+Both loops step the same env; they take turns, and the best of their repetitions count, because other work on the
+machine can only slow them down. The last two ratios compare CPU time per env step: of the thread that steps the env
+(what the first ratio comes to on an idle machine, as far as writing needs no interpreter), and of the whole process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from worldmodels.core.protocols import Env
+from worldmodels.core.rng import Rng
+from worldmodels.data.driver import Driver
+from worldmodels.data.recorder import Recorder
+from worldmodels.data.store import EpisodeStore
+from worldmodels.env.minatar import MinAtar
+from worldmodels.env.procgen import Procgen
+from worldmodels.policy.scripted import Random
+
+GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+DEFAULT = [f"minatar/{game}" for game in GAMES] + ["procgen/coinrun"]
+
+
+class Speed(NamedTuple):
+    """Of one repetition."""
+
+    steps_per_second: float
+    thread_per_step: float  # CPU seconds of the thread that steps the env
+    process_per_step: float  # CPU seconds
+
+
+def make(name: str) -> Env:
+    """MinAtar x16 or procgen x64."""
+    suite, game = name.split("/")
+    return MinAtar(game=game).make(16) if suite == "minatar" else Procgen(game=game).make(64)
+
+
+def timed(steps: int, run: Callable[[], None]) -> Speed:
+    wall, thread, process = time.perf_counter(), time.thread_time(), time.process_time()
+    run()
+    return Speed(
+        steps / (time.perf_counter() - wall),
+        (time.thread_time() - thread) / steps,
+        (time.process_time() - process) / steps,
+    )
+
+
+def bare(env: Env, steps: int) -> Speed:
+    """The least that acting at random can cost."""
+    rng = np.random.default_rng(0)
+    env.reset(list(range(env.width)))
+
+    def run() -> None:
+        for _ in range(steps // env.width):
+            env.step(rng.integers(env.spec.action_size, size=env.width))
+
+    return timed(steps, run)
+
+
+def recorded(env: Env, steps: int) -> tuple[Speed, int, int]:
+    """Through driver and recorder into a store on disk; its episodes and bytes."""
+    with tempfile.TemporaryDirectory() as folder, EpisodeStore.create(Path(folder) / "store", env.spec) as store:
+        recorder = Recorder(Driver(env, Random(env.spec), Rng(0, "benchmark")), store)
+        recorder.record(steps=env.width)  # starts the worlds
+        speed = timed(steps - env.width, lambda: recorder.record(steps=steps) and None)
+        used = sum(path.stat().st_blocks * 512 for path in Path(folder, "store").iterdir())
+        return speed, len(store), used
+
+
+def compare(name: str, seconds: float, repeats: int) -> None:
+    """One line of the table."""
+    env = make(name)
+    chunk = env.width * 64
+    steps = max(int(bare(env, chunk).steps_per_second * seconds) // chunk, 2) * chunk
+    plain, ours, episodes, used = list[Speed](), list[Speed](), 0, 0
+    for _ in range(repeats):
+        plain.append(bare(env, steps))
+        speed, episodes, used = recorded(env, steps)
+        ours.append(speed)
+    env.close()
+    fast, slow = (max(x.steps_per_second for x in runs) for runs in (plain, ours))
+    thread, process = (min(x[i] for x in plain) / min(x[i] for x in ours) for i in (1, 2))
+    print(
+        f"{name:24} x{env.width:<3} {steps:9} {steps / episodes:9.0f} {fast:12.0f} {slow:12.0f} {slow / fast:7.2f} "
+        f"{thread:7.2f} {process:8.2f} {used / 2**20:6.0f}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--games", nargs="+", default=DEFAULT)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of bare stepping per repetition")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    titles = ("steps", "steps/ep", "bare/s", "recorded/s", "ratio", "thread", "process", "MiB")
+    widths = (9, 9, 12, 12, 7, 7, 8, 6)
+    print(f"{'env':28}", *(f"{title:>{width}}" for title, width in zip(titles, widths, strict=True)))
+    for name in options.games:
+        compare(name, options.seconds, options.repeats)
+
+
+if __name__ == "__main__":
+    main()
