@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+sys.path.append(str(Path(__file__).parent))  # for typecheck.py
+
 from jaxtyping import install_import_hook
 
-HOOK = install_import_hook("worldmodels", "beartype.beartype")
+HOOK = install_import_hook("worldmodels", "typecheck.check")
 
 import torch
 
