@@ -59,34 +59,37 @@ def returns(metrics: Rows, scores: Rows) -> str:
             middle = [row["return_mean"] for row in scores]
             error = [row["return_stderr"] for row in scores]
             at = [_moment(row) for row in scores]
-            axes.errorbar(at, middle, error, color=ACCENT, marker="o", markersize=4, linewidth=1.8, capsize=0, elinewidth=1,
-                          label="evaluation, greedy (± standard error)")  # fmt: skip
-        axes.legend(frameon=False, labelcolor=INK, loc="upper left", fontsize=8.5)
-        axes.margins(y=0.18)
+            style = {"marker": "o", "markersize": 4, "linewidth": 1.8, "elinewidth": 1, "capsize": 0}
+            axes.errorbar(at, middle, error, color=ACCENT, label="evaluation, greedy (± standard error)", **style)
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, labelcolor=INK, fontsize=8.5)
         _finish(axes, _axis(metrics), "return")
         return _svg(figure)
 
 
-def losses(metrics: Rows) -> str:
-    """Every loss and watched scalar in a frame of its own."""
-    skipped = {"env_steps", "updates", "seconds", "episodes", "return", "length"}
-    names = [name for name in (metrics[0] if metrics else {}) if name not in skipped]
+def columns(metrics: Rows) -> tuple[list[str], list[str]]:
+    """Names of the losses, and of whatever else was measured along the way, that have at least two values."""
+    shown_above = {"env_steps", "updates", "seconds", "episodes", "return", "length"}
+    names = [name for name in (metrics[0] if metrics else {}) if name not in shown_above]
     names = [name for name in names if len(_column(metrics, name)[0]) > 1]
+    losses = [name for name in names if "loss/" in name]
+    return losses, [name for name in names if name not in losses]
+
+
+def small(metrics: Rows, names: Sequence[str]) -> str:
+    """Each column in a frame of its own, over env steps."""
     if not names:
         return ""
-    columns = 4
-    lines = -(-len(names) // columns)
+    across = 4
+    lines = -(-len(names) // across)
     with mpl.rc_context({**STYLE, "font.size": 7.5, "axes.titlesize": 8}):
         figure = Figure(figsize=(8.6, 1.45 * lines), layout="constrained")
-        frames = figure.subplots(lines, columns, squeeze=False).flat
+        frames = figure.subplots(lines, across, squeeze=False).flat
         for axes, name in zip(frames, names, strict=False):
             x, y = _column(metrics, name)
             axes.plot(x, y, color=ACCENT, linewidth=0.7, alpha=0.4)
             axes.plot(x, smooth(y), color=ACCENT, linewidth=1.3)
-            axes.set_title(name.replace("_", " "))
+            axes.set_title(name.removeprefix("loss/").replace("_", " "))
             _finish(axes)
-        for axes in list(frames):
-            axes.set_visible(False)
         for axes in figure.axes[len(names) :]:
             axes.set_visible(False)
         return _svg(figure)
@@ -95,11 +98,11 @@ def losses(metrics: Rows) -> str:
 def horizon(rows: Rows) -> str:
     """Prediction error by how many steps ago the eyes were closed; one frame per quantity, one line per predictor."""
     quantities = sorted({name.rpartition("/")[0] for name in rows[0]} - {""})
-    columns = min(3, len(quantities))
-    lines = -(-len(quantities) // columns)
+    across = min(3, len(quantities))
+    lines = -(-len(quantities) // across)
     with mpl.rc_context({**STYLE, "font.size": 8}):
         figure = Figure(figsize=(8.6, 2.1 * lines + 0.3), layout="constrained")
-        frames = list(figure.subplots(lines, columns, squeeze=False).flat)
+        frames = list(figure.subplots(lines, across, squeeze=False).flat)
         for axes, quantity in zip(frames, quantities, strict=False):
             for predictor, style in PREDICTORS.items():
                 pairs = [(row["horizon"], row.get(f"{quantity}/{predictor}")) for row in rows]

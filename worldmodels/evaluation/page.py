@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +93,11 @@ def _learning(metrics: list[dict[str, Any]], scores: list[dict[str, Any]]) -> st
     drawn = ""
     if scores or any("return" in row for row in metrics):
         drawn = f"<h2>Return</h2><figure>{figures.returns(metrics, scores)}</figure>"
-    watched = figures.losses(metrics)
-    return f"<section>{drawn}" + (f"<h2>Losses</h2><figure>{watched}</figure>" if watched else "") + "</section>"
+    losses, others = figures.columns(metrics)
+    drawn += f"<h2>Losses</h2><figure>{figures.small(metrics, losses)}</figure>" if losses else ""
+    more = figures.small(metrics, others)
+    folded = f"<details><summary>Other measurements</summary><figure>{more}</figure></details>" if more else ""
+    return f"<section>{drawn}{folded}</section>"
 
 
 def _imagination(folder: Path) -> str:
@@ -117,14 +120,15 @@ def _evaluations(scores: list[dict[str, Any]]) -> str:
         return ""
     names = ("env_steps", "updates", "episodes", "return_mean", "return_std", "return_min", "return_max", "length_mean")
     head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in names)
-    lines = "".join(
-        f"<tr{' class=final' if row.get('final') else ''}>"
-        + "".join(f"<td>{_number(row[name])}</td>" for name in names)
-        + "</tr>"
-        for row in scores
-    )
+    lines = "".join(_line(row, names) for row in scores)
     note = "The last line is the evaluation of the finished run." if scores[-1].get("final") else ""
-    return f"<section><h2>Evaluations</h2><div class='wide'><table><tr>{head}</tr>{lines}</table></div><p>{note}</p></section>"
+    table = f"<div class='wide'><table><tr>{head}</tr>{lines}</table></div>"
+    return f"<section><h2>Evaluations</h2>{table}<p>{note}</p></section>"
+
+
+def _line(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    cells = "".join(f"<td>{_number(row[name])}</td>" for name in names)
+    return f"<tr class='final'>{cells}</tr>" if row.get("final") else f"<tr>{cells}</tr>"
 
 
 def _number(value: int | float) -> str:

@@ -46,7 +46,7 @@ class CsvTable:
 
 
 class JsonTable:
-    """One JSON object per line; every one has `updates`. Those that are `final` are of a finished run: a rewind drops them."""
+    """One JSON object per line; every one has `updates`. A rewind drops those that are `final`, too."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -60,13 +60,15 @@ def weights_bytes(stage: nn.Module) -> int:
 
 def store_bytes(config: Mapping[str, Any], spec: EnvSpec) -> int:
     """What the episodes of the whole run take on disk; 0 where no world is stepped, or no end is known."""
-    steps = config.get("budget", {}).get("env_steps")
+    budget, data = config["budget"], config["data"]
+    steps = budget.get("env_steps")
+    if steps is None and budget.get("updates") is not None:
+        steps = data.get("warmup", 0) + budget["updates"] * data.get("steps_per_update", 0)
     if config.get("env") is None or steps is None:
         return 0
     arrays = [*spec.obs.values(), *spec.extras.values(), spec.action]
     per_step = sum(array.zeros().nbytes for array in arrays) + 6  # reward and two flags
-    capacity = config["data"].get("capacity")
-    return int(min(steps, capacity or steps)) * per_step
+    return int(steps) * per_step
 
 
 def _device(on_gpu: bool) -> str:

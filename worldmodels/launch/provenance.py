@@ -34,7 +34,7 @@ def provenance() -> dict[str, Any]:
     """Facts of this session."""
     return {
         "time": datetime.datetime.now().astimezone().isoformat("T", "seconds"),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join(["worldmodels", Path(sys.argv[0]).stem, *sys.argv[1:]]),
         "worldmodels": __version__,
         **_git(),
         "host": socket.gethostname(),

@@ -1,0 +1,78 @@
+"""A config group is a folder, a choice is a file, a key is an argument."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from worldmodels.core.errors import MissingExtraError
+from worldmodels.launch.compose import conf, config, plain
+
+MIRRORED = ("env", "model", "policy", "planner", "data", "stage", "callback", "evaluation")
+FILES = sorted(path for group in MIRRORED for path in (conf() / group).glob("*.yaml"))
+LATE = {"spec"}  # what a partial config is given when it is called
+
+
+def name(path: Path) -> str:
+    return path.relative_to(conf()).as_posix()
+
+
+def nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every part of a config that names a class, the whole first."""
+    if isinstance(tree, dict):
+        if "_target_" in tree:
+            yield tree
+        for value in tree.values():
+            yield from nodes(value)
+
+
+def keywords(node: dict[str, Any]) -> tuple[set[str], set[str]]:
+    """Keys of a config, and keyword arguments of what it names."""
+    module, _, attribute = node["_target_"].rpartition(".")
+    target = getattr(importlib.import_module(module), attribute)
+    late = LATE if node.get("_partial_") else set()
+    return {key for key in node if not key.startswith("_")}, set(inspect.signature(target).parameters) - late
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_a_choice_names_its_module_and_all_its_arguments(path: Path) -> None:
+    tree = yaml.safe_load(path.read_text()) or {}
+    if "_target_" not in tree:
+        assert path.stem in ("default", "none"), "only a list of other configs names no class"
+        return
+    folder, module, cls = tree["_target_"].rsplit(".", 2)
+    assert folder == f"worldmodels.{path.parent.name}"
+    assert path.stem in (module, cls.lower()), "a choice is named after its module, or its class if that has several"
+    keys, arguments = keywords(tree)
+    assert keys == arguments
+
+
+@pytest.mark.parametrize("path", sorted(conf().rglob("*.yaml")), ids=name)
+def test_a_part_of_a_config_has_no_unknown_argument(path: Path) -> None:
+    for node in nodes(yaml.safe_load(path.read_text())):
+        if node["_target_"].startswith("worldmodels."):
+            keys, arguments = keywords(node)
+            assert keys <= arguments, node["_target_"]
+
+
+@pytest.mark.parametrize("group", ["trainer", "logger"])
+def test_every_trainer_and_logger_composes(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["train"])
+    for path in (conf() / group).glob("*.yaml"):
+        assert plain(config("train", [f"{group}={path.stem}"]))
+
+
+def test_a_missing_optional_package_names_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import importlib.util
+
+    from worldmodels.launch.logger import wandb
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'worldmodels\[wandb\]'"):
+        wandb(str(tmp_path), "any", True)

@@ -1,0 +1,63 @@
+"""Every named experiment composes, builds, learns and is evaluated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from worldmodels.launch.compose import conf, config
+from worldmodels.launch.record import record
+from worldmodels.launch.train import train
+
+SMALL = {
+    "budget.updates": 2,
+    "budget.env_steps": None,
+    "budget.hours": None,
+    "data.warmup": 200,
+    "data.width": 4,
+    "data.updates": 2,
+    "data.held_batches": 1,
+    "data.steps": 16,
+    "data.batch": 4,
+    "data.sampler.batch": 4,
+    "callback.film.every": 1,
+    "callback.meter.every": 1,
+    "callback.score.every": 1,
+    "callback.score.episodes": 1,
+    "callback.score.limit": 50,
+    "evaluation.episodes": 2,
+    "evaluation.limit": 50,
+}
+
+
+def words(cfg: DictConfig) -> list[str]:
+    """Those of the small options that the experiment has."""
+    missing = object()
+    there = {key: value for key, value in SMALL.items() if OmegaConf.select(cfg, key, default=missing) is not missing}
+    return [f"{key}={'null' if value is None else value}" for key, value in there.items()]
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Episodes for experiments that learn from a store."""
+    store = tmp_path_factory.mktemp("recordings") / "breakout"
+    return record(config("record", ["env=minatar", "env.game=breakout", f"store={store}", "steps=2000", "width=4"]))[0]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (conf() / "experiment").glob("*.yaml")))
+def test_an_experiment_takes_two_updates(
+    name: str, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cfg = config("train", [f"+experiment={name}"])
+    overrides = [f"+experiment={name}", *words(cfg)]
+    if "store" in cfg.data:
+        overrides.append(f"data.store='{recording}'")
+    outcome = train(config("train", overrides), overrides)
+    assert outcome.result is not None
+    assert outcome.result["updates"] >= 2
+    assert (outcome.folder.path / "report.html").is_file()
+    if cfg.get("model") is not None:
+        assert list((outcome.folder.path / "films").glob("*.gif"))
