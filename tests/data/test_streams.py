@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from pathlib import Path
 
@@ -265,6 +266,15 @@ def test_segments_come_in_the_same_order_whoever_gathers_them(tmp_path):
         stream.close()
     assert keys[0] == keys[1]
     assert len({str(key) for key in keys[0]}) == 8  # every batch of every epoch is another
+
+
+def test_windows_are_the_same_in_a_process_that_got_them_by_mail(tmp_path):
+    stream = Segment(recording(tmp_path, DOT), 4, 8).stream(None, Tiny(DOT.spec()), tmp_path, Rng(0))
+    windows = stream.validation().dataset
+    mailed = pickle.loads(pickle.dumps(windows))
+    assert mailed[3].key.tolist() == windows[3].key.tolist()
+    mailed.store.close()
+    stream.close()
 
 
 def test_held_out_episodes_are_never_learned_from(tmp_path):

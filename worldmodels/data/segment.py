@@ -80,16 +80,18 @@ class Segment:
 class Windows(Dataset[Batch]):
     """Batch n of a sequence, a function of the generator's name and n alone. May be sent to another process."""
 
-    def __init__(self, folder: Path, sampler: Uniform, rng: Rng) -> None:
-        self.folder, self.sampler, self.rng = folder, sampler, rng
-        self._store: EpisodeStore | None = None
+    def __init__(self, store: EpisodeStore, sampler: Uniform, rng: Rng) -> None:
+        self.store, self.sampler, self.rng = store, sampler, rng
 
     def __getitem__(self, index: int) -> Batch:
-        self._store = self._store or EpisodeStore.open(self.folder)
-        return self.sampler.sample(self._store, self.rng.child(index))
+        return self.sampler.sample(self.store, self.rng.child(index))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_store": None}
+        return {"folder": self.store.folder, "sampler": self.sampler, "rng": (self.rng.entropy, self.rng.names)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        seed, names = state["rng"]
+        self.__init__(EpisodeStore.open(state["folder"]), state["sampler"], Rng(seed, *names))
 
 
 class SegmentStream:
@@ -136,7 +138,7 @@ class SegmentStream:
     def _windows(self, numbers: np.ndarray, rng: Rng) -> Windows:
         plan = self.plan
         sampler = Uniform(plan.length, plan.batch, cross=plan.cross, pad=plan.pad, among=numbers)
-        return Windows(plan.folder(), sampler, rng)
+        return Windows(self.store, sampler, rng)
 
     def _load(self, windows: Windows, indices: Sequence[int]) -> DataLoader[Batch]:
         collate: Any = _as_it_is
