@@ -9,7 +9,8 @@ episodes; its small arrays are held in memory, which spares it four reads per wi
 has to be chunked in HDF5; the contiguous one is for data that are complete when they are written.
 
 `cold`: the files are dropped from the page cache before every batch, and the bytes that the disk delivered are shown.
-`warm`: everything is in the page cache. `CPU` is processor time of the warm batches, which a busy machine disturbs less.
+`warm`: everything is in the page cache. `CPU` is the warm batches' processor time, which a busy
+machine disturbs less.
 """
 
 from __future__ import annotations

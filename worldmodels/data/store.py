@@ -110,7 +110,7 @@ class EpisodeStore:
         """One episode, whole, as far as it was lived."""
         place = int((table := self.index.table).places([number])[0])
         steps = np.arange(int(table.length.values[place]) + 1)
-        whole = self.arrays.take(table.rows(np.full(len(steps), place), steps))
+        whole = self.arrays.take(table.rows(np.full_like(steps, place), steps))
         return Episode(
             obs={name: whole[f"obs.{name}"] for name in self.spec.obs},
             action=whole["action"][:-1],
@@ -214,8 +214,8 @@ class EpisodeStore:
         return sorted(found)
 
     def flush(self, *, sync: bool = False) -> None:
-        """Everything counted is in the hands of the operating system; with `sync`, on the disk."""
-        if sync and self.lock is not None:
+        """All that counts is in the hands of the operating system; with `sync`, on the disk."""
+        if sync and self.lock:
             self.arrays.sync()
             self.index.journal.sync()
 
