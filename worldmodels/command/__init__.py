@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worldmodels.core.errors import UserError
+from worldmodels.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -100,6 +100,11 @@ def hydra_verb(config_name: str, argv: Sequence[str], task: Task, *, help_text: 
             hydra.main(version_base="1.3", config_path=str(conf()), config_name=config_name)(job)()
         except REFUSALS as error:
             raise explain(error) from error
+        except ValueError as error:  # of Hydra's own, for a word such as stage=null
+            if "Config group override" not in str(error):
+                raise
+            group = next((word.partition("=")[0] for word in argv if word.endswith("=null")), "a group")
+            raise ConfigError(f"no choice for {group}", "a group takes a name", f"set {group}=<name>") from None
         except SystemExit as left:
             return left.code if isinstance(left.code, int) else 1
     return max(codes)

@@ -1,0 +1,73 @@
+"""What the command line says to words that are wrong, and that it ends with the right code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from worldmodels import command
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("budget.updats=3", "did you mean budget.updates"),
+        ("stag=dqn", "did you mean stage"),
+        ("stage=dqm", "did you mean dqn"),
+        ("env=minatr", "did you mean minatar"),
+        ("env.game=brekout", "breakout"),
+        ("+experiment=dqn_minata", "did you mean dqn_minatar"),
+        ("logger=wand", "did you mean wandb"),
+        ("stage=null", "a group takes a name"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_right_one(word: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["train", word, "budget.updates=1"]) == 2
+    told = capsys.readouterr().err
+    assert hint in told
+    assert "Traceback" not in told
+    assert "do:" in told
+    assert not list(Path().rglob("*.ckpt"))
+
+
+def test_help_of_every_verb_is_its_docstring(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    for verb in command.verbs():
+        assert f"  {verb} " in overview
+    for verb in ("train", "record", "count"):
+        assert command.main([verb, "--help"]) == 0
+        assert f"worldmodels {verb}" in capsys.readouterr().out
+
+
+def test_an_unknown_verb_gets_the_closest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["trian"]) == 2
+    assert "did you mean train" in capsys.readouterr().err
+
+
+def test_the_script_trains_from_any_folder_and_prints_its_config(tmp_path: Path) -> None:
+    script = [sys.executable, str(REPOSITORY / "train.py"), "--cfg", "job", "seed=7"]
+    told = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "seed: 7" in told.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_multirun_runs_every_combination(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["env=dummy", "stage=dqn", "data=replay", "data.warmup=64", "data.updates=2", "data.width=2"]
+    words += ["data.sampler.length=1", "data.piece=4", "budget={updates:2,env_steps:null}", "evaluation.episodes=2"]
+    assert command.main(["train", "-m", *words, "seed=0,1"]) == 0
+    seeds = {
+        yaml.safe_load((path.parent / "config.yaml").read_text())["seed"] for path in Path("runs").rglob("done.json")
+    }
+    assert seeds == {0, 1}
