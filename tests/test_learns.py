@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from worldmodels.core.rng import Rng
 from worldmodels.data.module import Data
 from worldmodels.data.replay import Replay
 from worldmodels.data.rollout import Rollout
-from worldmodels.data.sampler import Uniform
+from worldmodels.data.sampler import Prioritised, Uniform
 from worldmodels.env.dummy import Dummy
 from worldmodels.evaluation.play import play
 from worldmodels.stage.dqn import DQN
@@ -52,6 +53,13 @@ def test_dqn_walks_the_corridor_the_shortest_way(tmp_path, n_step):
     world = Dummy("corridor")
     stage, plan = dqn(world, n_step)
     assert learn(stage, plan, world, tmp_path, 800) == pytest.approx(world.optimal_return)
+
+
+def test_dqn_learns_from_windows_drawn_by_surprise(tmp_path):
+    world = Dummy("corridor")
+    stage, plan = dqn(world, 3)
+    drawn = replace(plan, sampler=Prioritised(length=3, batch=32, pad=True))
+    assert learn(stage, drawn, world, tmp_path, 800) == pytest.approx(world.optimal_return)
 
 
 def test_dqn_names_the_column_of_the_moving_dot(tmp_path):
