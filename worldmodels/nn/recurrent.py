@@ -93,7 +93,8 @@ class TorchGRU(nn.Module):
 
 def gate(gates: Float[Tensor, "B gates"], state: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
     """Next state from the pre-activations of reset, candidate and update, in this order."""
-    reset, candidate, update = gates.chunk(3, -1)
+    # Under autocast the state stays in full precision, so that small changes add up over time.
+    reset, candidate, update = gates.to(state.dtype).chunk(3, -1)
     candidate = torch.tanh(torch.sigmoid(reset) * candidate)
     return torch.lerp(state, candidate, torch.sigmoid(update - 1))
 

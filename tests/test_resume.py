@@ -1,0 +1,122 @@
+"""2N updates equal N, new objects from the checkpoint, and N more: bit for bit, for every stage, in real worlds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from worldmodels.launch.compose import config
+from worldmodels.launch.record import record
+from worldmodels.launch.train import train
+
+QUIET = ["~callback.film", "callback.score.every=1000", "evaluation.episodes=1", "evaluation.limit=20"]
+SMALL_MODEL = [
+    "model.recurrence.deter=24",
+    "model.recurrence.stoch=2",
+    "model.recurrence.hidden=16",
+    "model.encoder.depth=2",
+    "data.sampler.length=6",
+    "data.sampler.batch=4",
+    "stage.imagination.starts=8",
+    "stage.imagination.horizon=3",
+]
+REPLAY = ["data.width=4", "data.warmup=160", "data.piece=8", "data.steps_per_update=6.0", "data.updates=4"]
+
+# What, its words, updates in an epoch.
+RUNS: dict[str, tuple[list[str], int]] = {
+    "dqn": (["+experiment=dqn_minatar", *REPLAY, "data.sampler.batch=8"], 4),
+    "dqn-prioritised": (
+        [
+            "+experiment=dqn_minatar",
+            *REPLAY,
+            "data.sampler._target_=worldmodels.data.sampler.Prioritised",
+            "env.game=freeway",
+        ],
+        4,
+    ),
+    "ppo": (["+experiment=ppo_minatar", "data.width=4", "data.steps=24", "data.passes=1", "env.game=seaquest"], 8),
+    "dreamer": (["+experiment=dreamer_minatar", *REPLAY, *SMALL_MODEL, "env.game=asterix"], 4),
+    "dreamer-atari": (
+        [
+            "+experiment=dreamer_minatar",
+            "env=atari",
+            "env.game=pong",
+            *REPLAY,
+            *SMALL_MODEL,
+            "data.width=2",
+            "data.warmup=40",
+        ],
+        4,
+    ),
+    "dreamer-procgen": (
+        ["+experiment=dreamer_minatar", "env=procgen", "env.game=coinrun", *REPLAY, *SMALL_MODEL],
+        4,
+    ),
+    "world-model": (["+experiment=world_model_offline", "data.updates=4", "data.batch=4", *SMALL_MODEL[:4]], 4),
+}
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """All of the newest checkpoint that decides how a run goes on."""
+    loaded = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    kept = {name: loaded[name] for name in ("state_dict", "optimizer_states", "global_step")}
+    return kept | {"data": next(value for name, value in loaded.items() if name == "Data")}
+
+
+def assert_same(left: Any, right: Any, path: str = "") -> None:
+    assert type(left) is type(right), path
+    if isinstance(left, dict):
+        assert left.keys() == right.keys(), path
+        for name in left:
+            assert_same(left[name], right[name], f"{path}/{name}")
+    elif isinstance(left, list | tuple):
+        assert len(left) == len(right), path
+        for i, (a, b) in enumerate(zip(left, right, strict=True)):
+            assert_same(a, b, f"{path}/{i}")
+    elif isinstance(left, torch.Tensor):
+        assert torch.equal(left, right), path
+    else:
+        assert left == right, path
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = tmp_path_factory.mktemp("recordings") / "breakout"
+    return record(config("record", ["env=minatar", "env.game=breakout", f"store={store}", "steps=800", "width=4"]))[0]
+
+
+def run(words: list[str], updates: int, name: str) -> Path:
+    words = [*words, *QUIET, f"budget.updates={updates}", f"name={name}"]
+    outcome = train(config("train", words), words)
+    assert outcome.result is not None
+    assert outcome.result["updates"] == updates
+    return outcome.folder.path
+
+
+@pytest.mark.parametrize("what", RUNS)
+def test_a_run_in_two_halves_equals_the_run_in_one(
+    what: str, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words, epoch = RUNS[what]
+    words = [*words, f"data.store='{recording}'"] if what == "world-model" else words
+    once = run(words, 2 * epoch, "once")
+    run(words, epoch, "twice")
+    twice = run(words, 2 * epoch, "twice")
+    assert_same(state(once), state(twice))
+
+
+@pytest.mark.parametrize("what", ["dqn", "dreamer", "world-model"])
+def test_a_run_cut_inside_an_epoch_goes_on_exactly(
+    what: str, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words, epoch = RUNS[what]
+    words = [*words, f"data.store='{recording}'"] if what == "world-model" else words
+    once = run(words, 2 * epoch + 1, "once")
+    run(words, epoch - 1, "twice")
+    twice = run(words, 2 * epoch + 1, "twice")
+    assert_same(state(once), state(twice))
