@@ -8,10 +8,11 @@ from typing import Any
 import pytorch_lightning as L
 
 from worldmodels.callback.moment import can_stop, stream
+from worldmodels.callback.watcher import Watcher
 from worldmodels.core.errors import ConfigError
 
 
-class Budget(L.Callback):
+class Budget(Watcher):
     """Stops at the first limit reached: updates, env steps, or hours of training over all sessions of the run.
 
     It stops where a checkpoint continues exactly, so an on-policy rollout that has begun is learned from to its end.
@@ -45,7 +46,7 @@ class Budget(L.Callback):
         # A run killed between its last update and its evaluation has nothing left to learn.
         trainer.should_stop = trainer.should_stop or self.fraction(trainer) >= 1.0
 
-    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         if self.fraction(trainer) >= 1.0 and can_stop(trainer):
             trainer.should_stop = True
 

@@ -11,9 +11,10 @@ import pytorch_lightning as L
 from pytorch_lightning.callbacks import Checkpoint as LastInLine
 
 from worldmodels.callback.moment import epoch_ends
+from worldmodels.callback.watcher import Watcher
 
 
-class Checkpoint(LastInLine):
+class Checkpoint(Watcher, LastInLine):
     """Keeps `last.ckpt`, and `best.ckpt` where something scored.
 
     Cut at the end of every `every`-th epoch, but not sooner than `pause` seconds after the one before, and wherever
@@ -28,7 +29,7 @@ class Checkpoint(LastInLine):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         self.cut_at = time.monotonic()
 
-    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         best = any(getattr(callback, "improved", False) for callback in trainer.callbacks)  # type: ignore[attr-defined]
         if best or trainer.should_stop or self._due(trainer):
             self._save(trainer, best)

@@ -14,6 +14,7 @@ from worldmodels.callback.interrupt import Interrupt
 from worldmodels.callback.meter import Meter
 from worldmodels.callback.moment import epoch_ends, find, stream
 from worldmodels.callback.score import acts
+from worldmodels.callback.watcher import Watcher
 from worldmodels.core.experience import Batch
 from worldmodels.core.rng import Rng
 from worldmodels.evaluation.film import film, shoot
@@ -25,7 +26,7 @@ from worldmodels.ops.picture import encode_gif
 VERBS = ("encode", "observe", "imagine", "decode")
 
 
-class Film(L.Callback):
+class Film(Watcher):
     """An open-loop film and its errors by horizon, every `every` epochs and at the end: <folder>/<updates>.{gif,json}.
 
     The model sees `context` moments and imagines up to `horizon` more, given the actions that were taken; in episodes
@@ -40,7 +41,7 @@ class Film(L.Callback):
         self.context, self.horizon, self.windows, self.batches = context, horizon, windows, batches
         self.newest = -1
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         if epoch_ends(trainer) and (trainer.current_epoch + 1) % self.every == 0:
             self._shoot(trainer, pl_module)
 
@@ -76,7 +77,7 @@ class Film(L.Callback):
         if recipe is None or not acts(stage):
             return []
         length = self.context + self.horizon - 1
-        played = fresh(recipe, stage.policy(), rng.child("play"), windows=8 * self.batches, length=length)  # type: ignore[operator]
+        played = fresh(recipe, stage.policy(), rng.child("play"), windows=8 * self.batches, length=length)
         return [played.to(stage.device)]
 
     def _keep(self, trainer: L.Trainer, curve: Curve, gif: bytes) -> None:

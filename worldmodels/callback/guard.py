@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as L
 import torch
 
+from worldmodels.callback.watcher import Watcher
 from worldmodels.core.errors import UserError
 from worldmodels.core.experience import Batch
 
@@ -17,7 +18,7 @@ class DivergedError(UserError):
     """A loss became infinite or not a number."""
 
 
-class Guard(L.Callback):
+class Guard(Watcher):
     """Stops at a loss that is not finite, keeping the batch that caused it; no checkpoint is cut after it.
 
     The batch lies in `path` as plain tensors: `torch.load(path)` gives its fields by name, and the update's number.

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from worldmodels.callback.meter import Meter
 from worldmodels.callback.moment import epoch_ends, find, stream
+from worldmodels.callback.watcher import Watcher
 from worldmodels.evaluation.play import aside
 from worldmodels.stage.stage import Stage
 
 
-class Held(L.Callback):
+class Held(Watcher):
     """Mean losses and metrics over held-out windows, as `held/<name>` in the meter's next row, every `every` epochs.
 
     Silent where nothing is held out, as in online learning. The windows are the same every time.
@@ -24,7 +25,7 @@ class Held(L.Callback):
     def __init__(self, every: int) -> None:
         self.every = every
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         meter = find(trainer, Meter)
         if meter is None or not (epoch_ends(trainer) and (trainer.current_epoch + 1) % self.every == 0):
             return

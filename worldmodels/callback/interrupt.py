@@ -10,11 +10,12 @@ from typing import Any
 import pytorch_lightning as L
 
 from worldmodels.callback.moment import can_stop
+from worldmodels.callback.watcher import Watcher
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupt(L.Callback):
+class Interrupt(Watcher):
     """Ends training at the next update from which a checkpoint continues exactly; the checkpoint is cut right there.
 
     That is the running update for streams that can be cut anywhere, and the end of the rollout for on-policy ones. A
@@ -30,7 +31,7 @@ class Interrupt(L.Callback):
         if threading.current_thread() is threading.main_thread():
             self.former = {number: signal.signal(number, self._receive) for number in SIGNALS}
 
-    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         if self.received is not None and can_stop(trainer):
             trainer.should_stop = True
 

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from worldmodels.callback.budget import Budget
 from worldmodels.callback.moment import find, stream
+from worldmodels.callback.watcher import Watcher
 from worldmodels.core.clock import Every
 from worldmodels.evaluation.table import CsvTable
 
 Number = int | float
 
 
-class Meter(L.Callback):
+class Meter(Watcher):
     """Writes the mean of what `training_step` returned as "metrics", and the episodes that ended meanwhile.
 
     Rows go to `path` (CSV) and to the Trainer's loggers. The x-axis is env steps, or updates where no world is stepped.
@@ -43,7 +44,9 @@ class Meter(L.Callback):
         self.table.rewind(trainer.global_step)
         self.mark = (time.monotonic(), trainer.global_step)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any) -> None:  # noqa: ARG002
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:  # noqa: ARG002
         for name, value in outputs["metrics"].items():
             self.waiting.setdefault(name, []).append(value)
         if self.every(trainer.global_step):

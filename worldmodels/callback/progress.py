@@ -12,9 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 from worldmodels.callback.budget import Budget
 from worldmodels.callback.meter import Meter
 from worldmodels.callback.moment import find, stream
+from worldmodels.callback.watcher import Watcher
 
 
-class ProgressLine(L.Callback):
+class ProgressLine(Watcher):
     """Env steps, updates, return, loss, speed, time left: live on a terminal, else a line every `pause` seconds."""
 
     def __init__(self, pause: float) -> None:
@@ -39,7 +40,7 @@ class ProgressLine(L.Callback):
             self.task = self.bar.add_task("train", total=1.0, text="")
             self.bar.start()
 
-    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         now = time.monotonic()
         if now - self.shown >= (0.25 if self.bar else self.pause):
             self.shown = now

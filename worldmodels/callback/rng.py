@@ -9,10 +9,11 @@ import numpy as np
 import pytorch_lightning as L
 import torch
 
+from worldmodels.callback.watcher import Watcher
 from worldmodels.core.snapshot import freeze, thaw
 
 
-class GlobalRng(L.Callback):
+class GlobalRng(Watcher):
     """Brings back torch's (CPU and CUDA), numpy's and Python's global generators when a run is resumed.
 
     They are set when training starts and not when the checkpoint is read, because building loops and loaders in
@@ -26,7 +27,7 @@ class GlobalRng(L.Callback):
         return {
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "numpy": freeze(np.random.mtrand._rand),
+            "numpy": freeze(_global()),
             "python": freeze(random.getstate()),
         }
 
@@ -42,3 +43,10 @@ class GlobalRng(L.Callback):
         np.random.set_state(thaw(self.kept["numpy"]).get_state())  # noqa: NPY002 (the global generator is meant)
         random.setstate(thaw(self.kept["python"]))
         self.kept = None
+
+
+def _global() -> np.random.RandomState:
+    """A copy of numpy's global generator."""
+    copy = np.random.RandomState()
+    copy.set_state(np.random.get_state())  # noqa: NPY002 (the global generator is meant)
+    return copy

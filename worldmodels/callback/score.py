@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pytorch_lightning as L
 
 from worldmodels.callback.moment import epoch_ends, stream
+from worldmodels.callback.watcher import Watcher
 from worldmodels.evaluation.play import Play, aside
 from worldmodels.evaluation.table import JsonTable
 from worldmodels.stage.stage import Stage
 
 
-class Score(L.Callback):
+class Score(Watcher):
     """Plays episodes without exploration every `every` epochs and writes a line of evaluation.jsonl.
 
     Uses worlds and generators of its own, so training is the same with and without it. Silent for stages without a
@@ -30,7 +31,7 @@ class Score(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         self.table.rewind(trainer.global_step)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         self.improved = False
         if not (epoch_ends(trainer) and (trainer.current_epoch + 1) % self.every == 0 and acts(pl_module)):
             return
@@ -54,6 +55,6 @@ class Score(L.Callback):
         self.best = state_dict["best"]
 
 
-def acts(stage: L.LightningModule) -> bool:
+def acts(stage: L.LightningModule) -> TypeGuard[Stage]:
     """The stage offers a policy."""
     return isinstance(stage, Stage) and type(stage).policy is not Stage.policy

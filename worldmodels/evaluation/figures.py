@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ PREDICTORS: dict[str, dict[str, Any]] = {
     "mean": {"label": "average frame", "color": INK, "linewidth": 1.0, "linestyle": ":"},
 }
 TITLES = {"mse": "squared error: {}", "wrong": "wrong cells per frame: {}", "nll": "surprise at the end (nats): {}"}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "font.family": "sans-serif",
     "font.size": 9,
@@ -149,8 +150,8 @@ def _finish(axes: Axes, xlabel: str = "", ylabel: str = "") -> None:
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(_short))
-    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(_short))
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, integer=True))
 
 
 def _short(value: float, _: int) -> str:

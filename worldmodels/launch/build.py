@@ -11,6 +11,7 @@ import pytorch_lightning as L
 import torch
 from omegaconf import DictConfig
 
+from worldmodels.callback.watcher import spare
 from worldmodels.core.protocols import EnvRecipe
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
@@ -40,6 +41,7 @@ def build(cfg: DictConfig, folder: Folder) -> Parts:
     callbacks = [make(each) for each in cfg.callback.values() if each is not None]
     loggers = [make(each) for each in (cfg.get("logger") or {}).values() if each is not None]
     trainer = make(cfg.trainer, callbacks=callbacks, logger=loggers or False, default_root_dir=str(folder.path))
+    spare(stage)
     seed_globals(Rng(cfg.seed, "losses"))
     return Parts(recipe, spec, stage, data, trainer)
 
