@@ -77,7 +77,7 @@ def export_minari(store: EpisodeStore, dataset_id: str, *, jpeg: bool = False, *
     dataset = minari.create_dataset_from_buffers(
         dataset_id,
         _buffers(store, obs),
-        observation_space=next(iter(obs.values())) if len(obs) == 1 else spaces.Dict(obs),
+        observation_space=next(iter(obs.values())) if len(obs) == 1 else spaces.Dict({**obs}),
         action_space=spaces.Discrete(store.spec.action_size)
         if store.spec.discrete
         else spaces.Box(-1, 1, (store.spec.action_size,), np.float32),
@@ -193,8 +193,8 @@ def _buffers(store: EpisodeStore, kept: Mapping[str, spaces.Box]) -> Iterator[An
         yield EpisodeBuffer(
             id=place,
             seed=seed if isinstance(seed, int) else None,
-            observations=next(iter(obs.values())) if len(obs) == 1 else obs,
-            actions=episode.action,
+            observations=next(iter(obs.values())) if len(obs) == 1 else obs,  # pyright: ignore[reportArgumentType] (its hints forbid bare arrays)
+            actions=episode.action,  # pyright: ignore[reportArgumentType]
             rewards=episode.reward,  # pyright: ignore[reportArgumentType]
             terminations=flags[0],  # pyright: ignore[reportArgumentType]
             truncations=flags[1],  # pyright: ignore[reportArgumentType]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ class Runs(NamedTuple):
 
     place: Int64[np.ndarray, " n"]
     first: Int64[np.ndarray, " n"]
-    count: Int64[np.ndarray, " n"]
+    spans: Int64[np.ndarray, " n"]
 
 
 @dataclass
@@ -45,19 +45,19 @@ class Uniform:
         if self.length < 1 or self.batch < 1:
             raise ConfigError(f"windows of {self.length} steps, {self.batch} at a time", "at least 1", "ask for more")
 
-    def over(self, numbers: Int64[np.ndarray, " n"]) -> Self:
+    def over(self, numbers: Int64[np.ndarray, " n"]) -> Uniform:
         """The same for these episodes alone, such as one side of `store.split`."""
         return replace(self, among=numbers)
 
     def sample(self, store: EpisodeStore, rng: Rng) -> Batch:
         """StoreError if no window fits."""
         runs = self._runs(store)
-        ends = np.cumsum(runs.count)
+        ends = np.cumsum(runs.spans)
         if not len(ends) or not ends[-1]:
             raise self._nothing(store)
         drawn = rng.numpy.integers(ends[-1], size=self.batch)
         run = np.searchsorted(ends, drawn, side="right")
-        first = runs.first[run] + drawn - (ends - runs.count)[run]
+        first = runs.first[run] + drawn - (ends - runs.spans)[run]
         key = np.stack([store.index.table.number.values[runs.place[run]], first], 1)
         return store.windows(key, self.length, cross=self.cross, among=self.among)
 
