@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Task = Callable[[DictConfig, list[str]], int]
 
+DEMO = "+experiment=dreamer_minatar"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb that the first word names; errors for the user are printed alone, with exit code 2."""
@@ -42,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(verb: str, argv: Sequence[str]) -> int:
-    """One verb with its words."""
+    """One verb with its words; modules of the user's own are found in the working directory."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # the console command, unlike python -m, leaves it out
     module = importlib.import_module(f"{__name__}.{verb.replace('-', '_')}")
     try:
         return int(module.main(list(argv)) or 0)
@@ -108,6 +112,12 @@ def hydra_verb(config_name: str, argv: Sequence[str], task: Task, *, help_text: 
         except SystemExit as left:
             return left.code if isinstance(left.code, int) else 1
     return max(codes)
+
+
+def with_demo(argv: Sequence[str]) -> list[str]:
+    """Without an experiment, and without a choice of what to learn from, training means the demo."""
+    chosen = {word.lstrip("+~").partition("=")[0] for word in argv}
+    return [*argv] if chosen & {"experiment", "env", "model", "data", "stage"} else [DEMO, *argv]
 
 
 def _quoted(word: str) -> str:

@@ -64,8 +64,6 @@ def main(argv: list[str]) -> int:
 
 def recipe(overrides: list[str], folder: Path | None) -> Recipe:
     """The environment that the words name, from our configs and those in a folder of the user's."""
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # the console command, unlike python -m, leaves it out
     if folder is not None and not folder.is_dir():
         raise ConfigError(f"--config-dir {folder}", "a folder", "create it, with env/<name>.yaml in it")
     # Alone, without a skeleton that would name an env already, the group has to be added.
