@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as L
-from torch import nn
 
 from worldmodels.callback.interrupt import Interrupt
 from worldmodels.callback.meter import Meter
@@ -51,8 +50,8 @@ class Film(Watcher):
             self._shoot(trainer, pl_module)
 
     def _shoot(self, trainer: L.Trainer, stage: L.LightningModule) -> None:
-        model = getattr(stage, "model", None)
-        if not (isinstance(model, nn.Module) and all(hasattr(model, verb) for verb in VERBS)):
+        model: Any = getattr(stage, "model", None)
+        if not all(hasattr(model, verb) for verb in VERBS):
             return
         rng = Rng(self.seed, "film", trainer.global_step)
         with aside(stage):

@@ -45,8 +45,13 @@ class Meter(Watcher):
         self.mark = (time.monotonic(), trainer.global_step)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
-    ) -> None:  # noqa: ARG002
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,  # noqa: ARG002 (Lightning's signature)
+        outputs: Any,
+        *args: Any,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
         for name, value in outputs["metrics"].items():
             self.waiting.setdefault(name, []).append(value)
         if self.every(trainer.global_step):

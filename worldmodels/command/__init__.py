@@ -117,7 +117,11 @@ def hydra_verb(config_name: str, argv: Sequence[str], task: Task, *, help_text: 
 def with_demo(argv: Sequence[str]) -> list[str]:
     """Without an experiment, and without a choice of what to learn from, training means the demo."""
     chosen = {word.lstrip("+~").partition("=")[0] for word in argv}
-    return [*argv] if chosen & {"experiment", "env", "model", "data", "stage"} else [DEMO, *argv]
+    if chosen & {"experiment", "env", "model", "data", "stage"}:
+        return [*argv]
+    # Beside the other overrides: Hydra takes them in one row, not on both sides of a flag.
+    place = next((i for i, word in enumerate(argv) if "=" in word and not word.startswith("-")), len(argv))
+    return [*argv[:place], DEMO, *argv[place:]]
 
 
 def _quoted(word: str) -> str:

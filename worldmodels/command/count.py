@@ -12,7 +12,7 @@ import json
 
 from omegaconf import DictConfig
 
-from worldmodels.command import hydra_verb
+from worldmodels.command import hydra_verb, with_demo
 
 
 def main(argv: list[str]) -> int:
@@ -34,4 +34,4 @@ def main(argv: list[str]) -> int:
             print(f"{row.name:<{width}}  {row.parameters:>12,}{frozen}")
         return 0
 
-    return hydra_verb("train", [word for word in argv if word != "--json"], task, help_text=__doc__ or "")
+    return hydra_verb("train", with_demo([word for word in argv if word != "--json"]), task, help_text=__doc__ or "")

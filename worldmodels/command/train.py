@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from worldmodels.command import hydra_verb
+from worldmodels.command import hydra_verb, with_demo
 
 
 def main(argv: list[str]) -> int:
@@ -26,4 +26,4 @@ def main(argv: list[str]) -> int:
         outcome = train(cfg, overrides)
         return 0 if outcome.signal is None else 128 + outcome.signal
 
-    return hydra_verb("train", argv, task, help_text=__doc__ or "")
+    return hydra_verb("train", with_demo(argv), task, help_text=__doc__ or "")
