@@ -1,4 +1,4 @@
-"""Frames and rules are those of Gymnasium and of ALE's own vector env; snapshots are exact."""
+"""Frames and rules are those of Gymnasium and of ALE's own vector env; sticking and snapshots are exact."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worldmodels.env.atari import Atari, seeds_of
 pytest.importorskip("ale_py")
 
 
-def _peer(monkeypatch, game: str, *, grey: bool, size: int, stack: int, noops: int, sticky: float):
+def _peer(monkeypatch, game: str, *, grey: bool, size: int, stack: int, noops: int):
     """Gymnasium's own stack of wrappers; OpenCV's resize is replaced by ours, which the vector env checks."""
     import ale_py
     import gymnasium
@@ -29,7 +29,7 @@ def _peer(monkeypatch, game: str, *, grey: bool, size: int, stack: int, noops: i
     if not _has_opencv():
         monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(resize=area, INTER_AREA=3))
     gymnasium.register_envs(ale_py)
-    env = gymnasium.make(f"ALE/{game}-v5", frameskip=1, repeat_action_probability=sticky)
+    env = gymnasium.make(f"ALE/{game}-v5", frameskip=1, repeat_action_probability=0.0)
     env = AtariPreprocessing(env, noop_max=noops, screen_size=size, grayscale_obs=grey)
     return FrameStackObservation(env, stack, padding_type="zero")
 
@@ -44,10 +44,10 @@ def _has_opencv() -> bool:
 
 @pytest.mark.parametrize(("game", "name", "obs"), [("breakout", "Breakout", "grey84"), ("pong", "Pong", "rgb64")])
 def test_frames_rewards_and_ends_equal_those_of_gymnasium(monkeypatch, game, name, obs):
-    recipe = Atari(game, obs=obs, stack=2, noops=30, sticky=0.25)
+    recipe = Atari(game, obs=obs, stack=2, noops=30, sticky=0.0)
     seed = next(s for s in range(100) if int(np.random.SeedSequence(s).generate_state(2)[1]) < 2**31)
     world = recipe.world()
-    peer = _peer(monkeypatch, name, grey=recipe.colours == 1, size=recipe.size, stack=2, noops=30, sticky=recipe.sticky)
+    peer = _peer(monkeypatch, name, grey=recipe.colours == 1, size=recipe.size, stack=2, noops=30)
     rng = np.random.default_rng(0)
     ours, (theirs, _) = world.reset(seed), peer.reset(seed=seed)
     ends = 0
@@ -67,11 +67,11 @@ def test_frames_rewards_and_ends_equal_those_of_gymnasium(monkeypatch, game, nam
 
 @pytest.mark.parametrize("obs", ["grey84", "rgb64"])
 def test_the_native_env_equals_the_python_one(obs):
-    options = {"obs": obs, "stack": 2, "noops": 0, "sticky": 0.25, "time_limit": 1200}
+    options = {"obs": obs, "stack": 2, "noops": 0, "sticky": 0.0, "time_limit": 1000}
     python, native = Atari("breakout", **options).make(2), Atari("breakout", **options, native=True).make(2)
     np.testing.assert_array_equal(python.reset([1, 2])["image"], native.reset([1, 2])["image"])
     rng, ends = np.random.default_rng(1), np.zeros(2, int)
-    for _ in range(350):
+    for _ in range(270):
         action = rng.integers(python.spec.action_size, size=2)
         ours, theirs = python.step(action), native.step(action)
         for name in ("reward", "terminated", "truncated"):
@@ -84,25 +84,96 @@ def test_the_native_env_equals_the_python_one(obs):
         native.snapshot()
 
 
-def test_a_restored_world_goes_on_bit_for_bit_in_another_object():
-    recipe = Atari("breakout", obs="grey84", sticky=0.25)
-    world, rng = recipe.world(), np.random.default_rng(2)
-    world.reset(3)
-    for action in rng.integers(4, size=130):
-        if any(world.step(int(action))[2:4]):
-            world.reset()
-    state, other = world.snapshot(), recipe.world()
-    other.reset(77)
-    other.restore(state)
-    ends = 0
-    for action in rng.integers(4, size=300).tolist():
-        ours, theirs = world.step(action), other.step(action)
-        assert ours[1:4] == theirs[1:4]
-        np.testing.assert_array_equal(ours[0]["image"], theirs[0]["image"])
-        if ours[2]:
-            ends += 1
-            np.testing.assert_array_equal(world.reset()["image"], other.reset()["image"])
-    assert ends > 0
+def _go_on(world, actions) -> list:
+    """All that a world tells of these actions, with the first frames of the episodes between."""
+    told = []
+    for action in actions:
+        obs, *rest = world.step(action)
+        told += [obs["image"].copy(), *rest]
+        if rest[1] or rest[2]:
+            told.append(world.reset()["image"].copy())
+    return told
+
+
+@pytest.mark.parametrize("game", ["pong", "space_invaders", "freeway"])
+def test_any_used_world_goes_on_bit_for_bit_from_a_snapshot_taken_at_any_moment(game):
+    recipe = Atari(game, obs="grey42", stack=1, sticky=0.25, time_limit=400)  # 400: episodes end on the way
+    world, other = recipe.world(), recipe.world()
+    rng = np.random.default_rng(0)
+    for seed in range(6):
+        world.reset(seed)
+        _go_on(world, rng.integers(world.spec.action_size, size=int(rng.integers(60))).tolist())
+        _go_on(other, [1] * 5 if seed else [])  # it lives on from one seed to the next
+        other.restore(world.snapshot())
+        actions = rng.integers(world.spec.action_size, size=40).tolist()
+        np.testing.assert_equal(_go_on(other, actions), _go_on(world, actions))
+
+
+class _Watched:
+    """An emulator that writes down the action of every frame."""
+
+    def __init__(self, ale) -> None:
+        self.ale, self.frames = ale, []
+
+    def act(self, action: int):
+        self.frames.append(int(action))
+        return self.ale.act(action)
+
+    def __getattr__(self, name: str):
+        return getattr(self.ale, name)
+
+
+@pytest.mark.parametrize("sticky", [0.0, 0.25, 1.0])
+def test_a_frame_repeats_the_one_before_it_as_often_as_asked_for(sticky):
+    world = Atari("pong", obs="grey8", stack=1, sticky=sticky, noops=0).world()
+    world.reset(0)
+    world.ale = _Watched(world.ale)
+    before, repeated = 0, []
+    for step in range(800):
+        chosen = 3 + step % 2  # right and left of pong
+        world.ale.frames.clear()
+        world.step(world._actions.index(chosen))
+        for executed in world.ale.frames:
+            assert executed in (chosen, before)
+            if chosen != before:  # only then repeating shows
+                repeated.append(executed == before)
+            before = executed
+    assert np.mean(repeated) == pytest.approx(sticky, abs=0.04 if 0 < sticky < 1 else 0)
+
+
+def test_the_first_frames_of_an_episode_do_not_repeat_the_last_action_of_the_one_before():
+    world = Atari("pong", obs="grey8", stack=1, sticky=1.0).world()
+    world.reset(0)
+    world._executed = 3
+    world.reset()
+    world.ale = _Watched(world.ale)
+    world.step(2)
+    assert world.ale.frames == [0, 0, 0, 0]
+
+
+def test_pongs_paddle_goes_as_far_as_with_ales_own_sticking():
+    def places(act, ale) -> np.ndarray:
+        """Histogram of where the paddle is, always from the same start, after standing and four frames of moving."""
+        start, found = ale.cloneState(), []
+        for _ in range(400):
+            ale.restoreState(start)  # without its randomness, which goes on
+            for action in (0, 0, 3):
+                act(action)
+            found.append(int(ale.getRAM()[51]))
+        return np.bincount(found, minlength=256) / len(found)
+
+    ours, never = (Atari("pong", obs="grey8", stack=1, noops=1, sticky=sticky).world() for sticky in (0.25, 0.0))
+    theirs = Atari("pong", noops=1).world()
+    theirs.ale.setFloat("repeat_action_probability", 0.25)
+    for world in (ours, never, theirs):
+        world.reset(5)  # loads the game, and with it ALE's probability
+    far, straight = (
+        places(lambda action, world=world: world.step(world._actions.index(action)), world.ale)
+        for world in (ours, never)
+    )
+    expected = places(lambda action: [theirs.ale.act(action) for _ in range(4)], theirs.ale)
+    assert np.abs(far - expected).sum() / 2 < 0.12
+    assert np.abs(straight - expected).sum() / 2 > 0.3
 
 
 def test_the_same_seed_brings_the_same_game_and_another_does_not():

@@ -123,4 +123,6 @@ def describe(spec: ArraySpec | None) -> str:
 
 
 def describe_action(spec: EnvSpec) -> str:
-    return f"{spec.action_size} choices" if spec.discrete else f"{spec.action_size} numbers in [-1, 1]"
+    """For example `4 choices` or `1 number in [-1, 1]`."""
+    what = f"{spec.action_size} {'choice' if spec.discrete else 'number'}{'s' if spec.action_size > 1 else ''}"
+    return what if spec.discrete else f"{what} in [-1, 1]"

@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from ale_py import ALEInterface
 
 
+_NOOP = 0
+
+
 @dataclass(frozen=True)
 class Atari(Recipe):
     """One of ale-py's games, for example "breakout" or "ms_pacman".
 
     obs: "rgb" or "grey" and the side of the square frame. stack: frames seen at once, oldest first, blank before the
-    first; None means 1 for rgb and 4 for grey. sticky: probability of repeating the last action, at each frame.
-    noops: at most so many idle frames open an episode. time_limit: frames, not steps. Sticky actions and the limit:
-    Machado et al. (2018), "Revisiting the Arcade Learning Environment". With terminal_on_life_loss a lost life ends
-    the episode, and the next one is a new game, as in Gymnasium. native: ALE's own vector env, which is a little
-    faster and equal but for the number of no-ops; it can not save itself, and does not tell lives.
+    first; None means 1 for rgb and 4 for grey. sticky: probability that a frame, not a step, repeats the action of the
+    frame before. noops: at most so many idle frames open an episode. time_limit: frames, not steps. Sticky actions and
+    the limit: Machado et al. (2018), "Revisiting the Arcade Learning Environment". With terminal_on_life_loss a lost
+    life ends the episode, and the next one is a new game, as in Gymnasium. native: ALE's own vector env, which is a
+    little faster and equal but for its own chance (no-ops, sticking); it can not save itself, and does not tell lives.
     """
 
     game: str = "breakout"
@@ -97,15 +100,17 @@ class Atari(Recipe):
 
 
 def seeds_of(seed: int) -> tuple[int, int]:
-    """Seeds for the no-ops and for the emulator. As in Gymnasium, less the sign, which ALE's vector env misreads."""
+    """Seeds for our chance and for the emulator. As in Gymnasium, less the sign, which ALE's vector env misreads."""
     first, second = np.random.SeedSequence(seed).generate_state(2)
     return int(first), int(second) & 0x7FFFFFFF
 
 
 class AtariWorld:
-    """One game. Frames are those of `gymnasium.wrappers.AtariPreprocessing` bit for bit, stacked along the channels.
+    """One game. Frames are those of `gymnasium.wrappers.AtariPreprocessing`, stacked along the channels.
 
-    Like there, a game that ends within a skip shows the last pooled frame. Meets `core.protocols.World`.
+    Bit for bit with sticky=0. Otherwise frames stick as often as in ALE, but not the same ones: ALE's snapshots leave
+    out which action it repeats, so chance is drawn here. Like there, a game that ends within a skip shows the last
+    pooled frame. Meets `core.protocols.World`.
     """
 
     resumable = True
@@ -115,11 +120,12 @@ class AtariWorld:
         self.ale = _interface(recipe)
         self._seed(int(np.random.SeedSequence().generate_state(1)[0]))
         chosen = self.ale.getLegalActionSet() if recipe.full_actions else self.ale.getMinimalActionSet()
-        self._actions = list(chosen)
+        self._actions = [int(action.value) for action in chosen]
         height, width = self.ale.getScreenDims()
         shape = (height, width, 3) if recipe.colours == 3 else (height, width)
         self._latest, self._before = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
         self._lives = 0
+        self._executed = _NOOP
         image = ArraySpec((recipe.size, recipe.size, recipe.colours * recipe.frames), "uint8", "image")
         self._stack = image.zeros()
         self.spec = EnvSpec(
@@ -127,7 +133,7 @@ class AtariWorld:
             obs={"image": image},
             action_size=len(self._actions),
             extras={"lives": ArraySpec((), "int64")},
-            action_names=tuple(action.name.lower() for action in self._actions),
+            action_names=tuple(action.name.lower() for action in chosen),
         )
 
     def reset(self, seed: int | None = None) -> Obs:
@@ -135,10 +141,11 @@ class AtariWorld:
             self._seed(seed)
         self.ale.reset_game()
         # Gymnasium draws from 1 up; so do we, to start where it starts.
-        for _ in range(int(self._noops.integers(1, self.recipe.noops + 1)) if self.recipe.noops else 0):
-            self.ale.act(0)
+        for _ in range(int(self._chance.integers(1, self.recipe.noops + 1)) if self.recipe.noops else 0):
+            self.ale.act(_NOOP)
             if self.ale.game_over():
                 self.ale.reset_game()
+        self._executed = _NOOP
         self._lives = self.ale.lives()
         self._look(self._latest)
         self._before.fill(0)
@@ -146,8 +153,9 @@ class AtariWorld:
         return self._see()
 
     def step(self, action: int) -> tuple[Obs, float, bool, bool, Obs]:
-        move, skip, reward, terminated, truncated = self._actions[action], self.recipe.frame_skip, 0.0, False, False
-        for frame in range(skip):
+        skip, reward, terminated, truncated = self.recipe.frame_skip, 0.0, False, False
+        for frame, move in enumerate(self._moves(self._actions[action])):
+            self._executed = move
             reward += self.ale.act(move)
             terminated = self.ale.game_over(with_truncation=False)
             truncated = self.ale.game_truncated()
@@ -160,6 +168,15 @@ class AtariWorld:
             if frame >= skip - 2:
                 self._look(self._latest if frame == skip - 1 else self._before)
         return self._see(), reward, terminated, truncated, {"lives": np.asarray(self._lives)}
+
+    def _moves(self, chosen: int) -> list[int]:
+        """What each frame of a step executes: once the chosen action came through, nothing else does."""
+        skip, sticky = self.recipe.frame_skip, self.recipe.sticky
+        late = 0
+        if sticky and chosen != self._executed:
+            # Of a step's frames, the first `late` repeat what was executed before: one draw instead of one per frame.
+            late = min(int(self._chance.geometric(1.0 - sticky)) - 1, skip) if sticky < 1 else skip
+        return [self._executed] * late + [chosen] * (skip - late)
 
     def _look(self, into: np.ndarray) -> None:
         if self.recipe.colours == 3:
@@ -177,7 +194,7 @@ class AtariWorld:
 
     def _seed(self, seed: int) -> None:
         mine, its = seeds_of(seed)
-        self._noops = np.random.Generator(np.random.PCG64(mine))
+        self._chance = np.random.Generator(np.random.PCG64(mine))
         self.ale.setInt("random_seed", its)
         self._load()  # ALE takes a seed only when it loads a game
 
@@ -195,13 +212,14 @@ class AtariWorld:
                 choose(value)
 
     def snapshot(self) -> dict[str, Any]:
-        """The emulator with its randomness, the no-op generator, both pooled frames and the stack: about 150 kB."""
+        """The emulator, the generator, the action last executed, both pooled frames and the stack: about 150 kB."""
         ale = self.ale.cloneState(include_rng=True).__getstate__()
         arrays = (self._latest, self._before, self._stack)
-        return {"state": freeze((ale, self._noops, self._lives, *arrays))}
+        return {"state": freeze((ale, self._chance, self._lives, self._executed, *arrays))}
 
     def restore(self, state: dict[str, Any]) -> None:
-        ale, self._noops, self._lives, self._latest, self._before, self._stack = thaw(state["state"])
+        ale, self._chance, self._lives, self._executed, *arrays = thaw(state["state"])
+        self._latest, self._before, self._stack = arrays
         kind = type(self.ale.cloneState())
         held = kind.__new__(kind)
         held.__setstate__(ale)
@@ -215,7 +233,7 @@ def _interface(recipe: Atari) -> ALEInterface:
     ale_py = _import_ale()
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     ale = ale_py.ALEInterface()
-    ale.setFloat("repeat_action_probability", recipe.sticky)
+    ale.setFloat("repeat_action_probability", 0.0)  # see AtariWorld
     ale.setInt("max_num_frames_per_episode", recipe.time_limit)
     return ale
 

@@ -16,8 +16,8 @@ from worldmodels.env.atari import Atari, seeds_of
 class NativeAtari:
     """`ale_py.AtariVectorEnv`, unclipped and without a first FIRE. Meets `core.protocols.Env`.
 
-    Equal to `AtariWorld` bit for bit when noops = 0; it draws the number of no-ops from a generator of its own, so
-    with no-ops, episodes begin elsewhere.
+    Equal to `AtariWorld` bit for bit when noops = 0 and sticky = 0. It draws no-ops and sticking (ALE's own) from
+    generators of its own: equal in distribution.
     """
 
     resumable = False
