@@ -9,10 +9,11 @@ import pytest
 from worldmodels.launch.compose import config
 from worldmodels.launch.train import train
 
-WORDS = (
-    "env=dummy stage=dqn data.width=2 data.warmup=64 data.updates=10 data.piece=8 data.sampler.length=1 "  # noqa: SIM905
-    "data.sampler.batch=8 data.steps_per_update=2 evaluation.episodes=2 callback.meter.every=5 name=run"
-).split()
+WORDS = [
+    *("env=dummy", "stage=dqn", "data.width=2", "data.warmup=64", "data.updates=10", "data.piece=8", "name=run"),
+    *("data.sampler.length=1", "data.sampler.batch=8", "data.steps_per_update=2", "evaluation.episodes=2"),
+    "callback.meter.every=5",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,24 @@ def test_the_script_trains_from_any_folder_and_prints_its_config(tmp_path: Path)
     told = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "seed: 7" in told.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_configs_of_a_users_own_folder_are_found(capsys: pytest.CaptureFixture[str]) -> None:
+    place = str(REPOSITORY / "tests" / "launch" / "conf")
+    assert command.main(["train", "--config-dir", place, "--cfg", "job", "+experiment=tiny"]) == 0
+    assert "tiny.Tiny" in capsys.readouterr().out
+
+
+def test_without_any_choice_the_demo_is_meant() -> None:
+    assert command.with_demo(["--cfg", "job", "seed=1"]) == ["--cfg", "job", command.DEMO, "seed=1"]
+    assert command.with_demo(["seed=1", "stage=dqn"]) == ["seed=1", "stage=dqn"]
+
+
+def test_a_rollout_that_has_begun_is_learned_from_to_its_end() -> None:
+    words = ["env=dummy", "stage=ppo", "data=rollout", "data.width=2", "data.steps=8", "budget.updates=2"]
+    assert command.main(["train", *words, "data.passes=2", "data.minibatches=4", "evaluation.episodes=2"]) == 0
+    (done,) = Path("runs").rglob("done.json")
+    assert json.loads(done.read_text())["updates"] == 8
 
 
 def test_a_multirun_runs_every_combination(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,21 +15,9 @@ from worldmodels.launch.restore import Run
 from worldmodels.launch.train import train
 
 WORDS = [
-    "env=dummy",
-    "stage=dqn",
-    "stage.target.every=10",
-    "data.width=2",
-    "data.warmup=64",
-    "data.updates=20",
-    "data.piece=8",
-    "data.sampler.length=1",
-    "data.sampler.batch=8",
-    "data.steps_per_update=2",
-    "budget.updates=40",
-    "evaluation.episodes=4",
-    "callback.checkpoint.pause=0",
-    "callback.score.every=1",
-    "callback.score.episodes=2",
+    *("env=dummy", "stage=dqn", "stage.target.every=10", "data.width=2", "data.warmup=64", "data.updates=20"),
+    *("data.piece=8", "data.sampler.length=1", "data.sampler.batch=8", "data.steps_per_update=2", "budget.updates=40"),
+    *("evaluation.episodes=4", "callback.checkpoint.pause=0", "callback.score.every=1", "callback.score.episodes=2"),
 ]
 
 
