@@ -30,8 +30,7 @@ class ProgressLine(Watcher):
         self.shown = time.monotonic()
         if self.console.is_terminal:
             self.bar = Progress(
-                TextColumn("[bold]train"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=max(6, min(24, self.console.width - 78))),  # the text fits into 80 columns
                 TextColumn("{task.percentage:>3.0f}%"),
                 TextColumn("{task.fields[text]}"),
                 console=self.console,
@@ -62,15 +61,15 @@ class ProgressLine(Watcher):
             self.console.print(f"{fraction:4.0%}  {text}", highlight=False, soft_wrap=True)
 
     def text(self, trainer: L.Trainer, fraction: float) -> str:
-        """For example `env 12,000 · updates 1,500 · return 2.31 · loss 4.02 · 11.2 upd/s · 3:20 left`."""
+        """For example `env 12,000 · upd 1,500 · return 2.31 · loss 4.02 · 11.2/s · 3:20 left`."""
         meter = find(trainer, Meter)
         row = meter.last if meter else {}
         spent = max(time.monotonic() - self.start[0], 1e-9)
         gained = fraction - self.start[1]
-        parts = [f"env {stream(trainer).env_steps:,}", f"updates {trainer.global_step:,}"]
+        parts = [f"env {stream(trainer).env_steps:,}", f"upd {trainer.global_step:,}"]
         parts += [f"return {row['return']:.2f}"] if "return" in row else []
         parts += [f"loss {row['loss/total']:.3g}"] if "loss/total" in row else []
-        parts += [f"{(trainer.global_step - self.start[2]) / spent:.1f} upd/s"]
+        parts += [f"{(trainer.global_step - self.start[2]) / spent:.1f}/s"]
         parts += [f"{clock(spent * (1 - fraction) / gained)} left"] if gained > 0 else []
         return " · ".join(parts)
 
