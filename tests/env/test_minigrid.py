@@ -135,6 +135,15 @@ def test_bad_options_are_refused_with_a_remedy(options, hint):
     assert hint in caught.value.do
 
 
+def test_a_world_whose_pictures_were_not_installed_is_refused_by_their_name(monkeypatch, tmp_path):
+    from minigrid.envs.wfc.config import WFC_PRESETS_ALL
+
+    monkeypatch.setattr(WFC_PRESETS_ALL["MazeSimple"], "pattern_path", tmp_path / "SimpleMaze.png")
+    with pytest.raises(ConfigError, match=r"SimpleMaze\.png") as caught:
+        MiniGrid("MiniGrid-WFC-MazeSimple-v0").world()
+    assert "env.id" in caught.value.do
+
+
 @pytest.mark.parametrize("obs", ["symbols", "pixels"])
 def test_it_passes_gymnasiums_own_check(obs):
     from gymnasium.utils.env_checker import check_env

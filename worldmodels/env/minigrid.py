@@ -70,6 +70,7 @@ class MiniGridWorld:
         self.recipe = recipe
         env = launch(recipe.id, max_steps=recipe.time_limit)
         self._env: Any = env.unwrapped
+        _check_patterns(recipe.id, self._env)
         self._words = _Words.of(self._env.observation_space["mission"], recipe)
         self._generator = freeze(self._env.np_random)
         self._actions: list[int] = []
@@ -184,6 +185,21 @@ class _Words:
         vector = np.zeros(self.size, np.float32)
         vector[self._marks[text]] = 1.0
         return vector
+
+
+def _check_patterns(name: str, env: Any) -> None:
+    """ConfigError where MiniGrid itself would fail at the first reset: its wheels lack the pictures of WFC worlds."""
+    from gymnasium.error import DependencyNotInstalled
+
+    try:
+        getattr(getattr(env, "config", None), "wfc_kwargs", None)  # a property that reads the picture
+    except (FileNotFoundError, DependencyNotInstalled) as missing:
+        found = getattr(missing, "filename", None) or str(missing).partition("\n")[0]
+        raise ConfigError(
+            f"{name} can not be generated: {found}",
+            "MiniGrid with the pictures that its WFC worlds imitate, and imageio",
+            "choose another env.id, or clone MiniGrid and pip install -e '<clone>[wfc]'",
+        ) from missing
 
 
 def _ids() -> list[str]:
