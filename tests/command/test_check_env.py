@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from worldmodels.command import main
+from worldmodels.data.store import EpisodeStore
 
 DOCS = Path(__file__).parents[2] / "docs" / "environments.md"
 
@@ -73,6 +75,19 @@ def test_the_adapters_example_runs(elsewhere):
         runpy.run_path(str(elsewhere / "elsewhere.py"))
 
 
+def test_scripts_find_a_world_in_the_working_directory(elsewhere):
+    """In a process of its own, whose path begins with the script's folder, as for the console command."""
+    write_files(elsewhere)
+    words = ["--config-dir", "my_conf", "env=mine", "policy=random", "width=4", "steps=200", "store=mine"]
+    done = subprocess.run(
+        [sys.executable, str(DOCS.parents[1] / "record.py"), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with EpisodeStore.open("mine") as store:
+        assert store.steps == 200
+        assert store.spec.name == "mine"
+
+
 def test_an_error_of_the_env_is_told_and_exits_with_one(elsewhere, capsys):
     write_files(elsewhere)
     source = (elsewhere / "my_env.py").read_text()
@@ -106,13 +121,15 @@ def test_a_world_that_fails_in_a_subprocess_is_told(elsewhere, capsys):
         (["env=dummy", "env.game=maze"], "corridor"),
         (["steps=3"], "env=<name>"),
         (["--config-dir", "nowhere", "env=mine"], "create it"),
-        (["--config-dir", "my_conf", "env=lost"], "_target_"),
+        (["--config-dir", "my_conf", "env=lost"], "no_such_module.Lost can not be imported: ModuleNotFoundError"),
+        (["--config-dir", "my_conf", "env=odd"], "its keys"),
         (["env=dummy", "--steps", "1"], "at least 2"),
     ],
 )
 def test_words_that_can_not_work_are_refused_with_a_remedy(elsewhere, capsys, words, said):
     write_files(elsewhere)
     (elsewhere / "my_conf" / "env" / "lost.yaml").write_text("_target_: no_such_module.Lost\n")
+    (elsewhere / "my_conf" / "env" / "odd.yaml").write_text("_target_: my_env.Mine\ncels: 3\n")
     assert main(["check-env", *words]) == 2
     told = capsys.readouterr().err
     assert said in told

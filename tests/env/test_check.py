@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from worldmodels.core.spec import ArraySpec
+from worldmodels.env.atari import Atari
 from worldmodels.env.check import examine
 from worldmodels.env.dummy import Dummy
 from worldmodels.env.gymnasium import Gymnasium
@@ -48,15 +49,15 @@ def test_minatar_has_no_fault(game):
 
 class WrongDtype(MyWorld):
     def see(self):
-        return {"planes": super().see()["planes"].astype(np.float64)}
+        return {"vector": super().see()["vector"].astype(np.float64)}
 
 
 class WrongAfterTheFirst(MyWorld):
     """Its first observation fits: a check of reset() alone would not see the fault."""
 
     def see(self):
-        planes = super().see()["planes"]
-        return {"planes": planes if self.steps == 0 else planes[0]}
+        vector = super().see()["vector"]
+        return {"vector": vector if self.steps == 0 else vector[1:]}
 
 
 class Undeclared(MyWorld):
@@ -132,7 +133,7 @@ class NumberForAFlag(MyWorld):
     ("world", "check", "found"),
     [
         (WrongDtype, "shapes", "is float64"),
-        (WrongAfterTheFirst, "shapes", "is bool (8, 2) at step 1"),
+        (WrongAfterTheFirst, "shapes", "is float32 (15,) at step 1"),
         (Undeclared, "shapes", "'more'] is returned but not declared"),
         (ResetsItself, "final obs", "equals the next episode's first"),
         (GlobalChance, "seeds", "in two worlds"),
@@ -193,6 +194,19 @@ class Dark(MyWorld):
         return {"image": image, "far": np.array([self.place * 1e4, 0], np.float32)}
 
 
+class Flat(MyWorld):
+    """One row of planes, over which no kernel fits."""
+
+    def __init__(self, recipe):
+        super().__init__(recipe)
+        self.spec = replace(self.spec, obs={"planes": ArraySpec((1, 8, 2), "bool", "planes")})
+
+    def see(self):
+        planes = self.spec.obs["planes"].zeros()
+        planes[0, self.place, 0] = planes[0, self.treasure, 1] = True
+        return {"planes": planes}
+
+
 @pytest.mark.parametrize(
     ("world", "check", "steps"),
     [
@@ -202,6 +216,7 @@ class Dark(MyWorld):
         (Fleeting, "snapshot", 100),
         (ResetsItselfSomewhere, "final obs", 300),
         (Dark, "values", 100),
+        (Flat, "values", 100),
     ],
 )
 def test_what_works_badly_is_a_warning_with_a_remedy(world, check, steps):
@@ -237,3 +252,8 @@ def test_a_recipe_whose_spec_is_not_the_worlds_is_an_error():
             return replace(super().spec(), action_size=3, action_names=())
 
     assert "3 choices" in errors(Recipe())["vector"].found
+
+
+def test_an_env_that_tells_less_than_its_world_is_no_fault():
+    pytest.importorskip("ale_py")
+    assert errors(Atari(obs="grey16", stack=1, native=True), steps=40) == {}

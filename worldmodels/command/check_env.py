@@ -32,9 +32,9 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.env import template
 from worldmodels.env.check import Finding, examine
 from worldmodels.env.recipe import Recipe
-from worldmodels.launch.compose import conf, make, readable
+from worldmodels.launch.compose import conf, explain, make, readable
 
-MARKS = {"ok": "32", "warning": "33", "error": "31"}  # ANSI colours
+MARKS = {"ok": "32", "error": "31", "warning": "33"}  # ANSI colours
 
 
 def main(argv: list[str]) -> int:
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
     for finding in findings:
         print(line(finding, colour=sys.stdout.isatty()))
     counts = {level: sum(finding.level == level for finding in findings) for level in MARKS}
-    print(f"{counts['error']} errors, {counts['warning']} warnings")
+    print(", ".join(f"{n} {level}{'' if n == 1 else 's'}" for level, n in counts.items() if level != "ok"))
     return 1 if counts["error"] else 0
 
 
@@ -81,8 +81,10 @@ def _instantiated(cfg: Any) -> Recipe:
     try:
         made = make(cfg)
     except InstantiationException as error:
+        if "locating target" in str(error):
+            raise explain(error) from error
         found = " ".join(str(error).split())
-        do = "mend the YAML: its _target_ must be importable from here, its keys the recipe's fields"
+        do = "mend the YAML: its keys are the recipe's fields"
         raise ConfigError(found, "a _target_ that takes these options", do) from error
     if not isinstance(made, Recipe):
         do = "derive it from worldmodels.env.recipe.Recipe; see worldmodels check-env --template"

@@ -100,7 +100,8 @@ class EnvSpec:
     @staticmethod
     def from_json(tree: Mapping[str, Any]) -> EnvSpec:
         obs, extras = ({name: ArraySpec.from_json(x) for name, x in tree[key].items()} for key in ("obs", "extras"))
-        return EnvSpec(**{**tree, "obs": obs, "extras": extras, "action_names": tuple(tree["action_names"])})
+        fields: dict[str, Any] = {**tree, "obs": obs, "extras": extras, "action_names": tuple(tree["action_names"])}
+        return EnvSpec(**fields)
 
     def differences(self, other: EnvSpec) -> list[str]:
         """What an agent of this spec would trip over in `other`; names of the worlds do not matter."""

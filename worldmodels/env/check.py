@@ -45,16 +45,14 @@ def examine(recipe: Recipe, *, steps: int = 300, seed: int = 0, workers: bool = 
         played = play(world, actions, seed)
         shapes = list(_shapes(world.spec, played))
         findings += shapes
-        if all(finding.level == "ok" for finding in shapes):
+        fits = all(finding.level == "ok" for finding in shapes)
+        if fits:
             findings += [Finding("warning", "values", found, do) for found, do in oddities(world.spec.obs, played.seen)]
         findings += [*_rewards(played), *_episodes(played), _final(played)]
         findings += [*_seeds(recipe, world, actions, played, seed), *_snapshot(recipe, world, actions, seed)]
-        findings += [
-            *_vector(recipe, world, steps, seed),
-            _travel(recipe, world.spec, workers),
-            _speed(played),
-            *_encoder(world.spec),
-        ]
+        if fits:  # the buffers of a vector env take nothing else
+            findings += [*_vector(recipe, world, steps, seed), _travel(recipe, world.spec, workers)]
+        findings += [_speed(played), *_encoder(world.spec)]
     except UserError as error:
         findings.append(Finding("error", "contract", f"{error.found}; expected {error.expected}", error.do))
     finally:
@@ -87,7 +85,8 @@ def _rewards(played: Played) -> Iterator[Finding]:
         do = "fine if rewards are rare; otherwise check the world, or take more --steps"
         yield Finding("warning", "rewards", f"all of {len(rewards)} rewards are 0", do)
     else:
-        yield Finding("ok", "rewards", f"from {min(rewards):.3g} to {max(rewards):.3g}")
+        low, high = min(rewards), max(rewards)
+        yield Finding("ok", "rewards", f"from {low:.3g} to {high:.3g}" if low < high else f"always {low:.3g}")
 
 
 def _episodes(played: Played) -> Iterator[Finding]:
@@ -172,10 +171,10 @@ def _snapshot(recipe: Recipe, world: World, actions: Sequence[Any], seed: int) -
 
 def _vector(recipe: Recipe, world: World, steps: int, seed: int) -> Iterator[Finding]:
     """Two worlds as one: what a learner will really get."""
-    if recipe.spec() != world.spec:
-        differences = "; ".join(recipe.spec().differences(world.spec)) or "its name, extras or action names"
-        yield Finding("error", "vector", f"recipe.spec() is not the world's: {differences}", "declare it in one place")
     env, ended, same = recipe.make(2), 0, 0
+    if recipe.spec() != env.spec:
+        differences = "; ".join(recipe.spec().differences(env.spec)) or "its name, extras or action names"
+        yield Finding("error", "vector", f"recipe.spec() is not the world's: {differences}", "declare it in one place")
     try:
         env.reset([seed, seed + 1])
         for action in zip(*(random_actions(world.spec, steps, n) for n in range(2)), strict=True):
@@ -211,7 +210,9 @@ def _travel(recipe: Recipe, spec: EnvSpec, workers: bool) -> Finding:
 
 def _speed(played: Played) -> Finding:
     pace = len(played.outcomes) / max(played.seconds, 1e-9)
-    found = f"{pace:,.0f} steps/s in one process: {1e6 / pace / 60:,.1f} minutes for a million"
+    seconds = 1e6 / pace
+    duration = f"{seconds:.1f} seconds" if seconds < 60 else f"{seconds / 60:,.1f} minutes"
+    found = f"{pace:,.0f} steps/s in one process: {duration} for a million"
     if pace < SLOW:
         return Finding("warning", "speed", found, "spread worlds over subprocesses (workers), or profile step()")
     return Finding("ok", "speed", found)

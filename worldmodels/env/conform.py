@@ -9,6 +9,7 @@ import numpy as np
 
 from worldmodels.core.spec import ArraySpec, describe
 
+SMALL = 3  # a side of the smallest kernel
 LARGE = 100.0  # numbers beyond this drown those of usual size
 
 
@@ -55,6 +56,8 @@ def oddities(specs: Mapping[str, ArraySpec], values: Sequence[Mapping[str, np.nd
             yield f"{label} always is {low:.3g}", "check that the world writes what it sees"
         if spec.kind == "vector" and len(spec.shape) == 3:
             yield f"{label} is a vector of shape {spec.shape}", "declare it as image, planes or symbols"
+        if spec.kind != "vector" and min(spec.shape[:2]) < SMALL:
+            yield f"{label} is {spec.shape[0]} x {spec.shape[1]}, too small for convolutions", "declare it as a vector"
         if spec.kind == "image" and max(spec.shape[:2]) > 128:
             yield f"{label} is {spec.shape[0]} x {spec.shape[1]} pixels", "shrink it: 64 x 64 is usual"
 
@@ -62,10 +65,10 @@ def oddities(specs: Mapping[str, ArraySpec], values: Sequence[Mapping[str, np.nd
 def seen_as(spec: ArraySpec) -> str:
     """What an encoder makes of one array."""
     if spec.kind == "vector":
-        return f"{spec.size} numbers, into an MLP"
+        return f"{spec.size} number{'s' if spec.size > 1 else ''}, into an MLP"
     height, width, channels = spec.shape
     if spec.kind == "symbols":
         parts = " + ".join(str(n) for n in spec.classes)
         return f"{sum(spec.classes)} one-hot planes ({parts}) of {height} x {width}, into convolutions"
-    what = "channels in [0, 1]" if spec.kind == "image" else "planes of zeros and ones"
-    return f"{channels} {what} of {height} x {width}, into convolutions"
+    what, values = ("channel", "in [0, 1]") if spec.kind == "image" else ("plane", "of zeros and ones")
+    return f"{channels} {what}{'s' if channels > 1 else ''} {values} of {height} x {width}, into convolutions"

@@ -38,7 +38,7 @@ class MyWorld:
         self.cells, self.time_limit = recipe.cells, recipe.time_limit
         self.spec = EnvSpec(
             name="mine",
-            obs={"planes": ArraySpec((1, self.cells, 2), "bool", "planes")},
+            obs={"vector": ArraySpec((2 * self.cells,), "float32")},
             action_size=2,
             action_names=("left", "right"),
         )
@@ -60,9 +60,9 @@ class MyWorld:
         return self.see(), float(found), found, not found and self.steps >= self.time_limit, {}
 
     def see(self) -> Obs:
-        planes = self.spec.obs["planes"].zeros()
-        planes[0, self.place, 0] = planes[0, self.treasure, 1] = True
-        return {"planes": planes}
+        vector = self.spec.obs["vector"].zeros()
+        vector[self.place] = vector[self.cells + self.treasure] = 1.0
+        return {"vector": vector}
 
     def snapshot(self) -> dict[str, Any]:
         return {"state": freeze((self.rng, self.place, self.treasure, self.steps))}

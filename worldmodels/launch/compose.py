@@ -120,10 +120,20 @@ def _missing(key: str) -> ConfigError:
     return ConfigError(f"the option {key!r} has no value", "a value for it", f"set {key}=... on the command line")
 
 
+def _target(name: str, cause: str | None) -> ConfigError:
+    module = name.rpartition(".")[0] or name
+    return ConfigError(
+        f"_target_: {name} can not be imported" + (f": {cause}" if cause else ""),
+        f"a class or function in a module {module} that Python finds from here",
+        "correct the YAML, or start from the folder that holds the module",
+    )
+
+
 _READINGS: list[tuple[str, Callable[..., ConfigError]]] = [
     (r"Could not override '(?P<choice>[^']*)'\.\s*No match in the defaults list", _group),
     (r"Could not find '(?P<choice>[^']*)'", _option),
     (r"Could not override '(?P<key>[^']*)'", _key),
+    (r"Error locating target '(?P<name>[^']*)'(?:.*?Error loading '[^']*':\s*(?P<cause>[^\n]*))?", _target),
     (r"Missing mandatory value: (?P<key>\S+)", _missing),
 ]
 
