@@ -16,7 +16,25 @@ def test_the_parts_of_a_dreamer_add_up(capsys: pytest.CaptureFixture[str], tmp_p
     assert command.main(["count", "+experiment=dreamer_minatar", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert {"encoder", "decoder", "rssm", "heads", "actor", "critic"} < told.keys()
-    assert told.pop("total") == sum(told.values())
+    learned, total = told.pop("learned"), told.pop("total")
+    assert total == sum(told.values())
+    assert learned == total - told["slow_critic"]
+    assert told["slow_critic"] == told["critic"]
+
+
+def test_a_world_gives_the_shapes_where_there_is_no_recording(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["count", "+experiment=world_model_offline"]
+    assert command.main([*words, "--json"]) == 2
+    assert "add env=minatar" in capsys.readouterr().err
+    assert command.main([*words, "env=minatar", "env.game=seaquest", "--json"]) == 0
+    assert {"encoder", "decoder", "rssm", "heads", "total"} < json.loads(capsys.readouterr().out).keys()
+
+
+def test_a_target_is_told_apart_from_what_learns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["count", "+experiment=dreamer_minatar"]) == 0
+    told = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "does not learn" in told["slow_critic"]
+    assert "of them learn" in told["total"]
 
 
 def test_a_wider_model_counts_more(capsys: pytest.CaptureFixture[str]) -> None:

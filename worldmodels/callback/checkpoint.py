@@ -41,8 +41,12 @@ class Checkpoint(Watcher, LastInLine):
     def _save(self, trainer: L.Trainer, best: bool) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         passing, last = self.folder / "cutting.tmp", self.folder / "last.ckpt"
-        trainer.save_checkpoint(passing)
-        _settle(passing)
+        try:
+            trainer.save_checkpoint(passing)
+            _settle(passing)
+        except OSError:  # of a full disk, say: half a checkpoint would only take up more of it
+            passing.unlink(missing_ok=True)
+            raise
         passing.replace(last)
         _settle(self.folder)
         if best:

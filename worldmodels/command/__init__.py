@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import os
 import pkgutil
@@ -50,11 +51,22 @@ def run(verb: str, argv: Sequence[str]) -> int:
     module = importlib.import_module(f"{__name__}.{verb.replace('-', '_')}")
     try:
         return int(module.main(list(argv)) or 0)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (UserError, OSError) as error:
+        return _tell(error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _tell(error: Exception) -> int:
+    """Print what the user can mend, and nothing else; anything else is a fault of ours and keeps its traceback."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" at {error.filename}" if error.filename else ""
+        room = "make room, and give the same command again: what was saved so far is whole"
+        error = ConfigError(f"the disk is full{where} ({error.strerror})", "room to write", room)
+    if not isinstance(error, UserError):
+        raise error
+    print(f"error: {error}", file=sys.stderr)
+    return 2
 
 
 def verbs() -> list[str]:
@@ -81,27 +93,16 @@ def hydra_verb(config_name: str, argv: Sequence[str], task: Task, *, help_text: 
         print(help_text.strip())
         return 0
     import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
+    from hydra.errors import InstantiationException
 
     from worldmodels.launch.compose import REFUSALS, conf, explain
 
     codes = [0]
-
-    def job(cfg: DictConfig) -> int:
-        running = HydraConfig.get()
-        try:
-            codes.append(task(cfg, list(running.overrides.task)))
-        except UserError as error:
-            if running.mode == RunMode.MULTIRUN:
-                raise
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
-        return codes[-1]
-
     with _command_line(config_name, argv):
         try:
-            hydra.main(version_base="1.3", config_path=str(conf()), config_name=config_name)(job)()
+            hydra.main(version_base="1.3", config_path=str(conf()), config_name=config_name)(_job(task, codes))()
+        except InstantiationException:  # a fault inside a constructor, whose traceback helps
+            raise
         except REFUSALS as error:
             raise explain(error) from error
         except ValueError as error:  # of Hydra's own, for a word such as stage=null
@@ -112,6 +113,30 @@ def hydra_verb(config_name: str, argv: Sequence[str], task: Task, *, help_text: 
         except SystemExit as left:
             return left.code if isinstance(left.code, int) else 1
     return max(codes)
+
+
+def _job(task: Task, codes: list[int]) -> Callable[[DictConfig], int]:
+    """The task as Hydra calls it. Tells what the user can mend, or else Hydra would put a line of its own before it.
+
+    In a multirun that line says which job it was, so errors go up to Hydra.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import InstantiationException
+    from hydra.types import RunMode
+
+    from worldmodels.launch.compose import REFUSALS, explain
+
+    def job(cfg: DictConfig) -> int:
+        running = HydraConfig.get()
+        try:
+            codes.append(task(cfg, list(running.overrides.task)))
+        except (UserError, OSError, *REFUSALS) as error:
+            if running.mode == RunMode.MULTIRUN or isinstance(error, InstantiationException):
+                raise
+            raise SystemExit(_tell(explain(error) if isinstance(error, REFUSALS) else error)) from None
+        return codes[-1]
+
+    return job
 
 
 def with_demo(argv: Sequence[str]) -> list[str]:

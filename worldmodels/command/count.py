@@ -3,16 +3,25 @@
 worldmodels count [+experiment=<name>] [option=<value> ...] [--json]
 
     worldmodels count                                  the demo
-    worldmodels count +experiment=ppo_minatar --json   as JSON: {"encoder": 1234, ..., "total": 56789}
+    worldmodels count +experiment=ppo_minatar --json   as JSON: {"encoder": 1234, ..., "total": 56789, "learned": 5678}
+    worldmodels count +experiment=world_model_offline env=minatar     shapes from a world instead of data.store
+
+Targets, such as the slow copy of a critic, are in the total, but do not learn.
 """
 
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from worldmodels.command import hydra_verb, with_demo
+from worldmodels.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from worldmodels.core.spec import EnvSpec
+    from worldmodels.launch.count import Count
 
 
 def main(argv: list[str]) -> int:
@@ -20,18 +29,36 @@ def main(argv: list[str]) -> int:
 
     def task(cfg: DictConfig, overrides: list[str]) -> int:  # noqa: ARG001 (every verb's task takes them)
         from worldmodels.launch.build import build_stage
-        from worldmodels.launch.compose import make
         from worldmodels.launch.count import count
 
-        spec = make(cfg.data).spec(make(cfg.get("env")))
-        rows = count(build_stage(cfg, spec))
+        rows = count(build_stage(cfg, _spec(cfg)))
         if as_json:
-            print(json.dumps({row.name: row.parameters for row in rows}))
+            learned = rows[-1].parameters - rows[-1].frozen
+            print(json.dumps({**{row.name: row.parameters for row in rows}, "learned": learned}))
             return 0
         width = max(len(row.name) for row in rows)
         for row in rows:
-            frozen = f"  ({row.frozen:,} frozen)" if row.frozen else ""
-            print(f"{row.name:<{width}}  {row.parameters:>12,}{frozen}")
+            print(f"{row.name:<{width}}  {row.parameters:>12,}{_remark(row)}")
         return 0
 
     return hydra_verb("train", with_demo([word for word in argv if word != "--json"]), task, help_text=__doc__ or "")
+
+
+def _spec(cfg: DictConfig) -> EnvSpec:
+    """What the shapes depend on: the world's if one is named, or else the recording's."""
+    from worldmodels.launch.compose import make
+
+    recipe = make(cfg.get("env"))
+    if recipe is None and not cfg.data.get("store"):
+        raise ConfigError(
+            "neither env nor data.store", "a world or a recording to take shapes from", "add env=minatar, for example"
+        )
+    return make(cfg.data).spec(None) if recipe is None else recipe.spec()
+
+
+def _remark(row: Count) -> str:
+    if not row.frozen:
+        return ""
+    if row.frozen == row.parameters:
+        return "  target: does not learn"
+    return f"  {row.parameters - row.frozen:,} of them learn"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -45,16 +46,19 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def make(cfg: Any, *args: Any, **kwargs: Any) -> Any:
-    """Hydra's `instantiate`, but errors for the user come out as they went in."""
+    """Hydra's `instantiate`, but errors for the user come out as they went in, and unknown arguments are told."""
     try:
         return instantiate(cfg, *args, **kwargs)
     except InstantiationException as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, UserError):
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        raise cause from None
+        for cause in _chain(error):
+            if isinstance(cause, UserError):
+                raise cause from None
+        text = str(error)
+        if found := re.search(_UNKNOWN, text, re.DOTALL):
+            raise _argument(**found.groupdict()) from None
+        if "locating target" in text:
+            raise explain(error) from error
+        raise
 
 
 @contextmanager
@@ -89,7 +93,7 @@ def _key(key: str) -> ConfigError:
     return ConfigError(
         f"there is no option {key!r}",
         "an option of the config" + _near(key, candidates),
-        f"correct the name, or add a new one with +{key}=...; `python train.py --cfg job` prints all options",
+        f"correct the name, or add a new one with +{key}=...; `worldmodels train --cfg job` prints all options",
     )
 
 
@@ -114,6 +118,15 @@ def _group(choice: str) -> ConfigError:
         f"one of the groups {', '.join(groups)}" + _near(name, [*groups, *_keys_of_yaml()]),
         "correct the name; what is not in the defaults is added with a plus, such as +experiment=...",
     )
+
+
+_UNKNOWN = r"call to target '(?P<target>[^']*)'.*unexpected keyword argument \\*'(?P<key>\w+)"
+
+
+def _argument(target: str, key: str) -> ConfigError:
+    known = [name for name in inspect.signature(get_object(target)).parameters if name not in ("self", "spec")]
+    do = "correct the name; in a YAML, its keys are the constructor's arguments"
+    return ConfigError(f"{target} takes no {key!r}", f"one of {', '.join(known)}{_near(key, known)}", do)
 
 
 def _missing(key: str) -> ConfigError:
@@ -153,6 +166,8 @@ def _keys_of_yaml() -> set[str]:
     keys: set[str] = set()
     for path in conf().rglob("*.yaml"):
         group = path.parent.relative_to(conf()).as_posix().replace("/", ".")
+        if group == "experiment":
+            continue  # sets options of the other groups
         tree = OmegaConf.load(path)
         if isinstance(tree, DictConfig):
             keys |= set(_dotted(OmegaConf.to_container(tree, resolve=False), "" if group == "." else f"{group}."))
