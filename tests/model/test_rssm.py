@@ -72,6 +72,21 @@ def test_closed_eyes_do_not_see():
     torch.testing.assert_close(shape, torch.ones_like(shape))
 
 
+def test_actions_beyond_the_range_of_the_world_count_as_its_ends():
+    """A dream draws them from a normal; the world, and so the recording, cuts them to [-1, 1]."""
+    model = make(EnvSpec("c", SPEC.obs, action_size=4, discrete=False))
+    obs, _, first = window()
+    far = torch.randn(3, 6, 4) * 3
+    embed, found = model.encode({"grid": obs}), []
+    for action in (far, far.clamp(-1, 1)):
+        beliefs = model.track(action, embed, first, rng=torch.Generator().manual_seed(0))
+        start = beliefs.map(lambda x: x[:, 0])
+        found.append((beliefs.deter, model.imagine(start, action[:, 1]).deter))
+        found[-1] += (model.observe(start, action[:, 1], embed[:, 1]).deter,)
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_a_look_moves_the_posterior_but_not_the_prior():
     model = make()
     obs, action, first = window()

@@ -14,19 +14,28 @@ def test_a_block_linear_is_a_dense_layer_with_a_block_diagonal_matrix():
     torch.testing.assert_close(layer(x), x @ dense + layer.bias)
 
 
-def test_blocks_see_the_whole_input_but_only_their_own_slice_of_the_state():
+def test_blocks_see_the_whole_input_and_hear_of_each_other_through_the_digest_alone():
     torch.manual_seed(0)
     cell = BlockGRU(5, 8, blocks=4)
     x, state = torch.randn(1, 5), torch.randn(1, 8)
-    grad = torch.autograd.functional.jacobian(lambda s: cell(x, s)[0], state)[:, 0]
-    own = torch.block_diag(*[torch.ones(2, 2)] * 4).bool()
-    # The norm in the middle couples the blocks weakly, as in the original; without it nothing crosses.
+    # The norm in the middle couples the blocks weakly, as in the original; without it only the digest does.
     cell.norm = torch.nn.Identity()
-    grad = torch.autograd.functional.jacobian(lambda s: cell(x, s)[0], state)[:, 0]
-    assert (grad[~own] == 0).all()
-    assert (grad[own] != 0).all()
-    seen = torch.autograd.functional.jacobian(lambda i: cell(i, state)[0], x)[:, 0]
-    assert (seen != 0).all()
+    own = torch.block_diag(*[torch.ones(2, 2)] * 4).bool()
+    jacobian = torch.autograd.functional.jacobian
+    assert (jacobian(lambda s: cell(x, s)[0], state)[:, 0] != 0).all()
+    assert (jacobian(lambda i: cell(i, state)[0], x)[:, 0] != 0).all()
+    torch.nn.init.zeros_(cell.digest.weight)
+    alone = jacobian(lambda s: cell(x, s)[0], state)[:, 0]
+    assert (alone[~own] == 0).all()
+    assert (alone[own] != 0).all()
+
+
+@pytest.mark.parametrize("kind", ["torch", "norm", "block"])
+def test_under_autocast_the_state_stays_in_full_precision(kind):
+    cell = make_cell(kind, 4, 8, blocks=2, norm="rms")
+    with torch.autocast("cpu", torch.bfloat16):
+        state = cell(torch.randn(3, 4).bfloat16(), torch.zeros(3, 8))
+    assert state.dtype == torch.float32
 
 
 def test_the_norm_gru_follows_the_formula():

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from torch import distributions as oracle
 
 from worldmodels.ops.categorical import (
-    alpha_kl,
     balanced_kl,
     draw,
     entropy,
@@ -146,11 +145,11 @@ def test_dyn_teaches_only_the_prior_and_rep_only_the_posterior():
 
 def test_alpha_balance_splits_the_plain_gradient():
     to_post, to_prior = gradients(kl)
-    post, prior = gradients(lambda p, q: alpha_kl(p, q, alpha=0.8)[0])
+    post, prior = gradients(lambda p, q: balanced_kl(p, q, free_bits=0.0, dyn=0.8, rep=0.2)[0])
     torch.testing.assert_close(post, 0.2 * to_post)
     torch.testing.assert_close(prior, 0.8 * to_prior)
     p, q = draw_log_probs(0, 3, 4, 5), draw_log_probs(1, 3, 4, 5)
-    torch.testing.assert_close(alpha_kl(p, q, alpha=0.5)[0], kl(p, q))
+    torch.testing.assert_close(balanced_kl(p, q, free_bits=0.0, dyn=0.5, rep=0.5)[0], kl(p, q))
 
 
 def test_below_the_free_bits_nothing_is_learned():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -43,7 +44,7 @@ def make(spec: EnvSpec = SPEC, **options: object) -> Dreamer:
         partial(TwoHotHead, units=12, bins=11, limit=3.0),
         rates=rates,
         clips=dict.fromkeys(rates, 100.0),
-        imagination=Imagination(horizon=3, starts=8, discount=0.9),
+        imagination=Imagination(horizon=3, starts=8, discount=0.9, entropy=0.3),
         **options,
     )
 
@@ -158,6 +159,60 @@ def test_dreams_never_start_from_padding_and_weigh_nothing_from_the_end_of_the_w
     assert (dreamt.weight[alive == 1, 0] == 1).all()
 
 
+def test_dreams_start_from_the_final_observation_of_an_episode_that_was_cut_off():
+    stage, batch = make(), crossing_batch()
+    cut = Batch(**{**vars(batch), "terminated": torch.zeros_like(batch.terminated), "truncated": batch.terminated})
+    stage.imagination = Imagination(horizon=3, starts=14, discount=0.9)
+    _, alive = stage.starts(learn(stage.model, cut, scales=SCALES, free_bits=1.0), cut)
+    assert alive.sum() == 12  # 14 moments, 2 padded
+
+
+def test_each_start_keeps_what_is_known_of_its_end():
+    """The two windows end after other numbers of steps, so a belief that was taken for another would show."""
+    stage, batch = make(), crossing_batch()
+    learned = learn(stage.model, batch, scales=SCALES, free_bits=1.0)
+    stage.imagination = Imagination(horizon=3, starts=14, discount=0.9)
+    beliefs, alive = stage.starts(learned, batch)
+    dead = [learned.beliefs.deter[at] for at in ((0, 3), (1, 4), (1, 5), (1, 6))]
+    for deter, going in zip(beliefs.deter, alive, strict=True):
+        assert going == (not any(torch.equal(deter, each) for each in dead))
+
+
+def test_a_truncated_step_is_one_from_which_the_world_goes_on():
+    stage, batch = make(), crossing_batch()
+    cut = Batch(**{**vars(batch), "terminated": torch.zeros_like(batch.terminated), "truncated": batch.terminated})
+    quiet = Batch(**{**vars(cut), "truncated": torch.zeros_like(batch.terminated)})
+    found = []
+    for each in (cut, quiet, batch):
+        torch.manual_seed(3)
+        found.append(learn(stage.model, each, scales=SCALES, free_bits=1.0).losses["cont"])
+    assert found[0] == found[1] != found[2]
+
+
+def test_returns_are_scaled_by_the_range_of_this_and_earlier_dreams(monkeypatch):
+    stage, batch = make(), crossing_batch()
+    stage.normaliser.rate = 0.5
+    returns = torch.linspace(0, 100, 24).view(8, 3)
+    original = stage.dream
+    monkeypatch.setattr(stage, "dream", lambda *start: replace(original(*start), returns=returns))
+    watched = [float(stage.losses(batch)[1]["critic/return_range"]) for _ in range(2)]
+    assert watched == pytest.approx([45.0, 67.5])  # from 0, halfway to 90, and halfway again
+
+
+def test_nothing_that_learns_goes_without_a_gradient_in_half_precision():
+    """Weights that autocast first meets without gradients, in the dream, must still learn afterwards."""
+    stage, batch = make(), crossing_batch()
+    for head in (stage.critic, stage.model.heads.reward):
+        nn.init.normal_(head.mlp[-1].weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses, _ = stage.losses(batch)
+    torch.stack(list(losses.values())).sum().backward()
+    for group in stage.groups():
+        for name, parameter in group.params.named_parameters():
+            assert parameter.grad is not None, (group.name, name)
+            assert parameter.grad.isfinite().all(), (group.name, name)
+
+
 def test_returns_and_weights_of_a_dream_equal_a_loop():
     stage, batch = make(), crossing_batch()
     for head in (stage.critic, stage.model.heads.reward):
@@ -192,7 +247,7 @@ def test_actor_and_critic_losses_equal_a_loop():
             probs = 0.99 * F.softmax(logits, -1) + 0.01 / 3
             entropy = -(probs * probs.log()).sum()
             advantage = (dreamt.returns[n, t] - dreamt.value[n, t]) / scale
-            actor -= dreamt.weight[n, t] * (probs[chosen].log() * advantage + 3e-4 * entropy)
+            actor -= dreamt.weight[n, t] * (probs[chosen].log() * advantage + 0.3 * entropy)
             opinion, bins = stage.critic(feature).log_softmax(-1), stage.critic.bins
             calm = stage.critic.mean(stage.slow_critic(feature))
             for goal in (dreamt.returns[n, t], calm):

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldmodels.nn.mlp import MLP, NormKind, init_weights, make_norm
+from worldmodels.nn.mlp import MLP, init_weights
+from worldmodels.nn.norm import NormKind, make_norm
 from worldmodels.nn.recurrent import CellKind, make_cell
 from worldmodels.ops.categorical import mixed, straight_through, unimix
 
@@ -49,10 +50,14 @@ class Recurrence(nn.Module):
         for layer in (self.stoch_in, self.action_in, self.deter_out, self.embed_out, self.post_out):
             init_weights(layer)
 
+    def acted(self, action: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch hidden"]:
+        """What `advance` needs of an action; cut to [-1, 1], as the world cuts what is drawn beyond."""
+        return self.action_in(action.clamp(-1, 1))
+
     def advance(
         self, deter: Float[Tensor, "B D"], stoch: Float[Tensor, "B S K"], acted: Float[Tensor, "B hidden"]
     ) -> Float[Tensor, "B D"]:
-        """The next deterministic state; acted is `action_in` of the action."""
+        """The next deterministic state; acted is `acted` of the action."""
         mixed = F.silu(self.in_norm(self.stoch_in(stoch.flatten(1)) + acted))
         return self.cell(mixed, deter)
 

@@ -104,7 +104,7 @@ class RSSM(nn.Module):
         *,
         rng: torch.Generator | None = None,
     ) -> RSSMBelief:
-        deter = self.rssm.advance(belief.deter, belief.stoch, self.rssm.action_in(action))
+        deter = self.rssm.advance(belief.deter, belief.stoch, self.rssm.acted(action))
         post = self.rssm.post(deter, self.rssm.embed_out(embed))
         stoch = self.rssm.draw(post, rng)
         return RSSMBelief(deter, stoch, post, self.rssm.prior(deter))
@@ -112,7 +112,7 @@ class RSSM(nn.Module):
     def imagine(
         self, belief: RSSMBelief, action: Float[Tensor, "B A"], *, rng: torch.Generator | None = None
     ) -> RSSMBelief:
-        deter = self.rssm.advance(belief.deter, belief.stoch, self.rssm.action_in(action))
+        deter = self.rssm.advance(belief.deter, belief.stoch, self.rssm.acted(action))
         prior = self.rssm.prior(deter)
         stoch = self.rssm.draw(prior, rng)
         return RSSMBelief(deter, stoch, prior, prior)
@@ -131,7 +131,7 @@ class RSSM(nn.Module):
         belief = blank if belief is None else belief
         belief = fresh(belief, blank, first[:, 0])
         shown = self.rssm.embed_out(embed).unbind(1)
-        acted = self.rssm.action_in(action).unbind(1)
+        acted = self.rssm.acted(action).unbind(1)
         # Time first, as the moments would draw it one after the other.
         noise = uniform((action.shape[1], action.shape[0], self.rssm.stoch), embed, rng).unbind(0)
         keep = (~first).to(embed.dtype).unbind(1)
@@ -163,14 +163,3 @@ class RSSM(nn.Module):
     def cont(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
         """Probability that the world goes on from a feature."""
         return self.heads.cont.mean(self.heads.cont(feature))
-
-    def surprise(
-        self,
-        feature: Float[Tensor, "*batch F"],
-        obs: Mapping[str, Tensor],
-        reward: Float[Tensor, "*batch"],
-        terminated: Bool[Tensor, "*batch"],
-    ) -> dict[str, Float[Tensor, "*batch"]]:
-        """Negative log-likelihood of each observation, of the reward and of going on, on arrival at features."""
-        found = self.decoder.losses(self.decoder(feature), obs)
-        return found | self.heads.losses(feature, reward, terminated)

@@ -6,7 +6,7 @@ have T + 1 moments for T actions; `beliefs[t + 1]` is the one that predicts `rew
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -99,8 +99,3 @@ def follow(
         belief = model.imagine(belief, action[:, t], rng=rng)
         out.append(belief)
     return stack(out)
-
-
-def observations(batch: Batch, rows: slice) -> Mapping[str, Tensor]:
-    """The observations of some moments, as (B, T', ...)."""
-    return {name: frames[:, rows] for name, frames in batch.obs.items()}

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldmodels.core.spec import EnvSpec
-from worldmodels.nn.mlp import MLP, NormKind
+from worldmodels.nn.mlp import MLP
+from worldmodels.nn.norm import NormKind
 from worldmodels.ops import categorical
 
 
@@ -39,7 +40,7 @@ class ActionHead(nn.Module):
         raw = self.mlp(feature)
         if self.discrete:
             return categorical.unimix(raw, self.unimix)
-        mean, spread = raw.chunk(2, -1)
+        mean, spread = raw.float().chunk(2, -1)
         return torch.cat([mean.tanh(), 0.9 * torch.sigmoid(spread + 2) + 0.1], -1)
 
     def sample(

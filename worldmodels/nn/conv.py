@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldmodels.core.errors import ConfigError, SpecError
-from worldmodels.nn.mlp import Activation, NormKind, Scheme, init_weights, make_activation, make_norm
+from worldmodels.nn.mlp import Activation, Scheme, init_weights, make_activation
+from worldmodels.nn.norm import NormKind, make_norm
 
 Style = Literal["auto", "pool", "stride", "grid"]
 

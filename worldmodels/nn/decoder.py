@@ -14,7 +14,8 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.nn.conv import ConvDecoder
 from worldmodels.nn.encoder import float_shape
-from worldmodels.nn.mlp import MLP, NormKind
+from worldmodels.nn.mlp import MLP
+from worldmodels.nn.norm import NormKind
 from worldmodels.ops.bins import symexp, symlog
 
 
@@ -73,7 +74,8 @@ class Decoder(nn.Module):
 
 
 def loss(array: ArraySpec, value: Float[Tensor, "..."], obs: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Negative log-likelihood of one observation, summed over its axes."""
+    """Negative log-likelihood of one observation, summed over its axes, in float32 whatever the network computed in."""
+    value = value.float()
     axes = tuple(range(-len(array.shape), 0))
     if array.kind == "planes":
         each = F.binary_cross_entropy_with_logits(value, obs.to(value.dtype), reduction="none")
@@ -94,6 +96,7 @@ def loss(array: ArraySpec, value: Float[Tensor, "..."], obs: Shaped[Tensor, "...
 
 def mean(array: ArraySpec, value: Float[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     """The expected observation: colours and planes in [0, 1], the likeliest symbol, vectors in their own units."""
+    value = value.float()
     if array.kind == "vector":
         return symexp(value)
     if array.kind == "symbols":

@@ -14,7 +14,9 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Obs
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.nn.conv import ConvEncoder, Nature, Style
-from worldmodels.nn.mlp import MLP, Activation, NormKind, Scheme
+from worldmodels.nn.mlp import MLP, Activation, Scheme
+from worldmodels.nn.norm import NormKind
+from worldmodels.ops import bins
 
 Grid = Literal["conv", "mlp"]
 
@@ -97,7 +99,7 @@ class Encoder(nn.Module):
     def _one(self, name: str, spec: ArraySpec, array: Tensor) -> Tensor:
         x = to_float(spec, array)
         if spec.kind == "vector" and self.symlog:
-            x = torch.sign(x) * torch.log1p(x.abs())
+            x = bins.symlog(x)
         trunk = self.trunks[name]
         if isinstance(trunk, MLP):
             x = x.flatten(x.dim() - len(float_shape(spec))) if float_shape(spec) else x.unsqueeze(-1)

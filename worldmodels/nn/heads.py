@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from worldmodels.nn.mlp import MLP, NormKind
+from worldmodels.nn.mlp import MLP
+from worldmodels.nn.norm import NormKind
 from worldmodels.ops.bins import expectation, symexp_bins, two_hot_loss
 
 
@@ -58,7 +59,7 @@ class BinaryHead(nn.Module):
         return self.mlp(feature).squeeze(-1)
 
     def loss(self, logit: Float[Tensor, "*batch"], target: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        return F.binary_cross_entropy_with_logits(logit, target, reduction="none")
+        return F.binary_cross_entropy_with_logits(logit.float(), target.float(), reduction="none")
 
     def mean(self, logit: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        return torch.sigmoid(logit)
+        return torch.sigmoid(logit.float())  # half precision rounds 0.999 to 1

@@ -1,4 +1,4 @@
-"""Linear layers with their norms, activations and initial weights."""
+"""Linear layers with their activations and initial weights."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from worldmodels.core.errors import ConfigError
+from worldmodels.nn.norm import NormKind, make_norm
 
-NormKind = Literal["rms", "layer", "none"]
 Activation = Literal["silu", "relu", "elu", "tanh"]
 Scheme = Literal["dreamer", "torch", "xavier", "orthogonal"]
 
@@ -21,54 +19,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "relu": nn.ReLU, "el
 
 # A normal cut at two deviations has 0.8796 of the deviation of a whole one; DreamerV3 stretches it back.
 TRUNCATION = 1.1368
-
-
-class RMSNorm(nn.Module):
-    """Divides by the root mean square over one axis, then scales; computed in float32."""
-
-    def __init__(self, size: int, axis: int = -1, eps: float = 1e-4) -> None:
-        super().__init__()
-        self.axis, self.eps = axis, eps
-        self.weight = nn.Parameter(torch.ones(size))
-
-    def forward(self, x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-        if self.axis == -1:
-            return functional.rms_norm(x.float(), self.weight.shape, self.weight, self.eps).to(x.dtype)
-        wide = x.float()
-        scale = torch.rsqrt(wide.square().mean(self.axis, keepdim=True) + self.eps)
-        return (wide * scale * _along(self.weight, self.axis)).to(x.dtype)
-
-
-class LayerNorm(nn.Module):
-    """Centres and divides by the deviation over one axis, then scales and shifts; computed in float32."""
-
-    def __init__(self, size: int, axis: int = -1, eps: float = 1e-3) -> None:
-        super().__init__()
-        self.axis, self.eps = axis, eps
-        self.weight, self.bias = nn.Parameter(torch.ones(size)), nn.Parameter(torch.zeros(size))
-
-    def forward(self, x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-        if self.axis == -1:
-            return functional.layer_norm(x.float(), self.weight.shape, self.weight, self.bias, self.eps).to(x.dtype)
-        wide = x.float()
-        variance, mean = torch.var_mean(wide, self.axis, correction=0, keepdim=True)
-        unit = (wide - mean) * torch.rsqrt(variance + self.eps)
-        return (unit * _along(self.weight, self.axis) + _along(self.bias, self.axis)).to(x.dtype)
-
-
-def _along(weight: Tensor, axis: int) -> Tensor:
-    """(C,) as (C, 1, 1) for axis -3, so that it multiplies that axis."""
-    return weight.reshape(-1, *[1] * (-axis - 1))
-
-
-def make_norm(kind: str, size: int, axis: int = -1) -> nn.Module:
-    """A norm over `axis` (negative) by name."""
-    made = {"rms": RMSNorm, "layer": LayerNorm}
-    if kind == "none":
-        return nn.Identity()
-    if kind not in made:
-        raise ConfigError(f"norm={kind!r}", "rms, layer or none", "choose one of them")
-    return made[kind](size, axis)
 
 
 def make_activation(name: str) -> nn.Module:

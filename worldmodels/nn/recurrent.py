@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from worldmodels.core.errors import ConfigError
-from worldmodels.nn.mlp import TRUNCATION, NormKind, init_weights, make_norm
+from worldmodels.nn.mlp import TRUNCATION, init_weights
+from worldmodels.nn.norm import NormKind, make_norm
 
 CellKind = Literal["torch", "norm", "block"]
 
@@ -59,21 +60,26 @@ class NormGRU(nn.Module):
 
 
 class BlockGRU(nn.Module):
-    """Two block-diagonal layers whose blocks all see the whole input but only their own slice of the state.
+    """Two block-diagonal layers; every block sees its own slice of the state, the input, and a digest of all the state.
 
-    Hafner et al. (2024), "Block GRU". x is the already mixed input; it is copied to every block.
+    Through the digest the blocks hear of each other. Hafner et al. (2024), "Block GRU". x is the already mixed input
+    (DreamerV3's code mixes latent and action each on its own).
     """
 
     def __init__(self, size_in: int, size: int, blocks: int = 8, norm: NormKind = "rms") -> None:
         super().__init__()
         self.blocks = blocks
-        self.hidden = BlockLinear(blocks * size_in + size, size, blocks)
+        self.digest = nn.Linear(size, size_in)
+        self.digest_norm = make_norm(norm, size_in)
+        self.hidden = BlockLinear(2 * blocks * size_in + size, size, blocks)
         self.norm = make_norm(norm, size)
         self.gates = BlockLinear(size, 3 * size, blocks)
+        init_weights(self.digest)
 
     def forward(self, x: Float[Tensor, "B I"], state: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         own = state.unflatten(-1, (self.blocks, -1))  # (B, G, D / G)
-        seen = x.unsqueeze(1).expand(-1, self.blocks, -1)
+        digest = F.silu(self.digest_norm(self.digest(state)))
+        seen = torch.cat([x, digest], -1).unsqueeze(1).expand(-1, self.blocks, -1)
         mixed = F.silu(self.norm(self.hidden(torch.cat([own, seen], -1).flatten(1))))
         # The blocks' outputs hold their own three gates side by side; bring each gate together.
         gates = self.gates(mixed).unflatten(-1, (self.blocks, 3, -1)).transpose(1, 2).flatten(1)
@@ -88,7 +94,8 @@ class TorchGRU(nn.Module):
         self.cell = nn.GRUCell(size_in, size)
 
     def forward(self, x: Float[Tensor, "B I"], state: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        return self.cell(x, state)
+        with torch.autocast(x.device.type, enabled=False):  # which would round the state, as `gate` must not
+            return self.cell(x.to(state.dtype), state)
 
 
 def gate(gates: Float[Tensor, "B gates"], state: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:

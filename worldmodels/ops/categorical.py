@@ -96,10 +96,3 @@ def balanced_kl(
     dynamics, representation = kl(post.detach(), prior), kl(post, prior.detach())
     loss = dyn * dynamics.clamp(min=free_bits) + rep * representation.clamp(min=free_bits)
     return loss, dynamics.detach()
-
-
-def alpha_kl(
-    post: Float[Tensor, "*batch S K"], prior: Float[Tensor, "*batch S K"], *, alpha: float = 0.8, free_bits: float = 0.0
-) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    """balanced_kl as DreamerV2 weighs it: alpha for the prior, 1 - alpha for the posterior."""
-    return balanced_kl(post, prior, free_bits=free_bits, dyn=alpha, rep=1 - alpha)

@@ -29,11 +29,3 @@ def explained_variance(
         return masked_mean((x - masked_mean(x, mask)).square(), mask)
 
     return 1 - variance(target - prediction) / variance(target)
-
-
-def percentiles(x: Float[Tensor, "*batch"], low: float, high: float) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The low-th and high-th percentile (0 to 100) of all entries, interpolated, in float32, without gradient."""
-    flat = x.detach().flatten().float()
-    at = torch.tensor([low, high], device=flat.device) / 100
-    below, above = flat.quantile(at).unbind()
-    return below, above

@@ -17,7 +17,8 @@ from worldmodels.core.protocols import Memory
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.nn.encoder import Encoder, to_tensors
-from worldmodels.nn.mlp import MLP, Activation, NormKind, Scheme
+from worldmodels.nn.mlp import MLP, Activation, Scheme
+from worldmodels.nn.norm import NormKind
 from worldmodels.ops import categorical
 
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)

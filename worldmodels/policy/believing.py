@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool
-from torch import Tensor, nn
+from torch import Tensor
 
 from worldmodels.core.belief import Belief
 from worldmodels.core.experience import Obs
@@ -16,15 +16,9 @@ from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
 from worldmodels.model.unroll import fresh
 from worldmodels.nn.action import ActionHead
+from worldmodels.nn.encoder import to_tensors
 
 Mind = tuple[Belief, Tensor]  # what is believed (N, ...), and the action that was taken since (N, A)
-
-
-class Featured(Protocol):
-    """A belief that policies can read."""
-
-    @property
-    def feature(self) -> Tensor: ...
 
 
 class Believing:
@@ -38,7 +32,6 @@ class Believing:
 
     @property
     def device(self) -> torch.device:
-        assert isinstance(self.actor, nn.Module)
         return next(self.actor.parameters()).device
 
     def initial(self, width: int) -> Mind:
@@ -48,15 +41,20 @@ class Believing:
     def act(
         self, obs: Obs, first: Bool[np.ndarray, " N"], memory: Mind, *, explore: bool, rng: Rng
     ) -> tuple[np.ndarray, Mind, Obs]:
-        belief, action = memory
-        opening = torch.from_numpy(first).to(self.device)
-        seen = {name: torch.from_numpy(frames).to(self.device) for name, frames in obs.items()}
-        belief = fresh(belief, self.model.initial(len(first)), opening)
-        action = action * ~opening.unsqueeze(-1)
-        belief = self.model.observe(belief, action, self.model.encode(seen), rng=rng.torch)
+        belief = self.believe(obs, first, memory, rng)
         parameters = self.actor(belief.feature)
         action = self.actor.sample(parameters, rng.torch) if explore else self.actor.mode(parameters)
         if self.spec.discrete:
             return action.argmax(-1).cpu().numpy(), (belief, action), {}
         action = action.clamp(-1, 1)  # as the world will take it
         return action.cpu().numpy(), (belief, action), {}
+
+    def believe(self, obs: Obs, first: Bool[np.ndarray, " N"], memory: Mind, rng: Rng) -> Any:
+        """The belief (N, ...) after a look; a memory that is stale counts as none."""
+        device = self.device
+        # A run is restored before its model moves to the GPU, so a restored memory may lie elsewhere.
+        belief, action = memory[0].map(lambda x: x.to(device)), memory[1].to(device)
+        opening = torch.from_numpy(first).to(device)
+        belief = fresh(belief, self.model.initial(len(first)), opening)
+        embed = self.model.encode(to_tensors(obs, device))
+        return self.model.observe(belief, action * ~opening.unsqueeze(-1), embed, rng=rng.torch)

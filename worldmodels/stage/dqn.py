@@ -13,7 +13,8 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
 from worldmodels.core.spec import EnvSpec
 from worldmodels.nn.encoder import Encoder
-from worldmodels.nn.mlp import MLP, Activation, NormKind, Scheme
+from worldmodels.nn.mlp import MLP, Activation, Scheme
+from worldmodels.nn.norm import NormKind
 from worldmodels.nn.target import Target
 from worldmodels.policy.greedy import Epsilon, Greedy
 from worldmodels.stage.stage import Group, Scalars, Stage
@@ -51,9 +52,10 @@ class QNetwork(nn.Module):
 class DQN(Stage):
     """Learns the value of the first action of each window from the `n_step` steps that follow it.
 
-    Windows should hold exactly `n_step` steps and may cross an episode's end (`data.cross=true`): the return stops
-    there, and bootstraps if it was truncated. `net` are options of `QNetwork`, `target` of `nn.target.Target`,
-    `epsilon` of `policy.greedy.Epsilon`. `clip_reward` learns from the sign of the reward, as in Atari.
+    Windows should hold exactly `n_step` steps and may be padded after an episode's end (`data.sampler.pad=true`) or
+    cross it: the return stops there, and bootstraps if it was truncated. `net` are options of `QNetwork`, `target` of
+    `nn.target.Target`, `epsilon` of `policy.greedy.Epsilon`. `clip_reward` learns from the sign of the reward, as in
+    Atari.
     """
 
     def __init__(

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.nn.action import ActionHead
+
+OBS = {"vector": ArraySpec((3,), "float32")}
+CHOICES = EnvSpec("choices", OBS, 4)
+NUMBERS = EnvSpec("numbers", OBS, 2, discrete=False)
+
+
+def head(spec: EnvSpec) -> ActionHead:
+    torch.manual_seed(0)
+    made = ActionHead(spec, 3, units=8, layers=1)
+    torch.nn.init.normal_(made.mlp[-1].weight, std=3.0)
+    return made
+
+
+@pytest.mark.parametrize("spec", [CHOICES, NUMBERS])
+def test_probabilities_and_entropies_agree_with_torch(spec):
+    made = head(spec)
+    parameters = made(torch.randn(7, 5, 3))
+    if spec.discrete:
+        peer = torch.distributions.OneHotCategorical(probs=parameters.exp())
+    else:
+        peer = torch.distributions.Independent(torch.distributions.Normal(*parameters.chunk(2, -1)), 1)
+    action = peer.sample()
+    torch.testing.assert_close(made.log_prob(parameters, action), peer.log_prob(action), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(made.entropy(parameters), peer.entropy(), rtol=1e-4, atol=1e-4)
+
+
+def test_no_choice_ever_dies_out():
+    made = head(CHOICES)
+    assert (made(torch.randn(100, 3) * 100).exp() >= 0.01 / 4 * 0.999).all()
+
+
+def test_means_and_deviations_stay_in_their_range_and_a_new_head_explores_widely():
+    mean, deviation = head(NUMBERS)(torch.randn(100, 3) * 100).chunk(2, -1)
+    assert mean.abs().max() <= 1
+    assert deviation.min() >= 0.1
+    assert deviation.max() <= 1
+    new = ActionHead(NUMBERS, 3)(torch.randn(10, 3)).chunk(2, -1)[1]
+    torch.testing.assert_close(
+        new, torch.full_like(new, 0.9 * torch.tensor(2.0).sigmoid().item() + 0.1), atol=0.02, rtol=0
+    )
+
+
+def test_draws_scatter_around_the_mean_as_far_as_the_deviation_says():
+    made = head(NUMBERS)
+    parameters = made(torch.randn(1, 3)).expand(20_000, -1)
+    draws = made.sample(parameters, torch.Generator().manual_seed(0))
+    mean, deviation = parameters[0].detach().chunk(2, -1)
+    torch.testing.assert_close(draws.mean(0), mean, atol=0.03, rtol=0)
+    torch.testing.assert_close(draws.std(0), deviation, rtol=0.03, atol=0)
+    assert not draws.requires_grad
+    assert torch.equal(made.mode(parameters)[0], mean)

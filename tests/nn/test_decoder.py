@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from worldmodels.core.spec import ArraySpec
+from worldmodels.nn.decoder import loss, mean
+from worldmodels.nn.heads import BinaryHead, TwoHotHead
+
+IMAGE = ArraySpec((2, 3, 3), "uint8", "image")
+PLANES = ArraySpec((2, 3, 4), "bool", "planes")
+SYMBOLS = ArraySpec((2, 3, 2), "uint8", "symbols", (5, 3))
+VECTOR = ArraySpec((4,), "float32")
+
+
+def test_images_cost_the_squared_error_of_colours_in_zero_to_one():
+    value, obs = torch.randn(5, 2, 3, 3), torch.randint(256, (5, 2, 3, 3), dtype=torch.uint8)
+    expected = [((1 / (1 + (-v).exp()) - o.float() / 255) ** 2).sum() for v, o in zip(value, obs, strict=True)]
+    torch.testing.assert_close(loss(IMAGE, value, obs), torch.stack(expected))
+
+
+def test_vectors_cost_the_squared_error_of_their_symlog_and_come_back_in_their_own_units():
+    obs = torch.tensor([[0.0, 7.0, -50.0, 1e4]])
+    squashed = torch.tensor([[1.0, 8.0, 51.0, 10001.0]]).log() * obs.sign()
+    torch.testing.assert_close(loss(VECTOR, squashed + 0.5, obs), torch.tensor([4 * 0.25]))
+    torch.testing.assert_close(mean(VECTOR, squashed), obs)
+
+
+def test_planes_are_independent_and_symbols_are_choices():
+    value = torch.randn(2, 3, 4)
+    obs = torch.rand(2, 3, 4) > 0.5
+    p = value.sigmoid()
+    torch.testing.assert_close(loss(PLANES, value, obs), -torch.where(obs, p, 1 - p).log().sum())
+    value, obs = torch.randn(2, 3, 8), torch.randint(3, (2, 3, 2), dtype=torch.uint8)
+    total = 0.0
+    for place in [(y, x) for y in range(2) for x in range(3)]:
+        total -= float(value[place][:5].softmax(-1)[int(obs[place][0])].log())
+        total -= float(value[place][5:].softmax(-1)[int(obs[place][1])].log())
+    assert float(loss(SYMBOLS, value, obs)) == pytest.approx(total, rel=1e-5)
+    assert int(mean(SYMBOLS, value)[1, 2, 1]) == int(value[1, 2, 5:].argmax())
+
+
+@pytest.mark.parametrize("array", [IMAGE, VECTOR])
+def test_half_precision_outputs_are_compared_in_single_precision(array):
+    value = torch.randn(3, *array.shape).bfloat16()
+    obs = torch.randint(256, (3, *array.shape)).to(getattr(torch, array.dtype))
+    assert torch.equal(loss(array, value, obs), loss(array, value.float(), obs))
+
+
+def test_a_probability_of_going_on_is_not_rounded_to_certainty():
+    head = BinaryHead(3)
+    assert float(head.mean(torch.tensor(6.9, dtype=torch.bfloat16))) == pytest.approx(0.999, abs=1e-4)
+
+
+def test_a_reward_head_starts_at_exactly_zero():
+    head = TwoHotHead(3)
+    assert (head.mean(head(torch.randn(10, 3))) == 0).all()
