@@ -81,7 +81,11 @@ def clocks(width: int = 3, resumable: bool = True) -> SerialEnv:
 
 
 def drive(driver: Driver, steps: int):
-    return [piece for _ in range(steps) for piece in driver.step()]
+    return [piece for _ in range(steps) for piece in lived(driver.step())]
+
+
+def lived(blocks):
+    return [piece for block in blocks for piece in block.pieces()]
 
 
 def whole(pieces):
@@ -95,7 +99,7 @@ def whole(pieces):
 @pytest.mark.parametrize("piece", [1, 2, 5, 64])
 def test_pieces_make_up_every_step_of_every_episode_whatever_their_length(piece):
     driver = Driver(clocks(), Random(Clock.spec), Rng(0), piece=piece)
-    pieces = drive(driver, 40) + driver.flush()
+    pieces = drive(driver, 40) + lived(driver.flush())
     assert sum(len(p) for p in pieces) == driver.steps == 120
     assert all(len(p) <= piece for p in pieces)
     for episode in whole(pieces).values():
@@ -115,20 +119,21 @@ def test_pieces_are_handed_out_by_lane_and_numbered_in_the_order_of_their_beginn
     driver = Driver(clocks(), Random(Clock.spec), Rng(0), piece=4)
     owner, begun = {}, []
     for _ in range(50):
-        pieces = driver.step()
-        for piece, lane in zip(pieces, driver.lanes_cut, strict=True):
-            assert owner.setdefault(piece.number, lane) == lane
-            begun += [piece.number] if piece.start == 0 else []
+        for block in driver.step():
+            for lane, pieces in enumerate(block.lanes()):
+                for piece in pieces:
+                    assert owner.setdefault(piece.number, lane) == lane
+                    begun += [piece.number] if piece.start == 0 else []
     assert sorted(begun) == list(range(len(begun)))
     assert driver.next_number == driver.episodes + 3
 
 
 def test_a_flush_loses_nothing_and_the_episodes_go_on():
     env = [Driver(clocks(), Random(Clock.spec), Rng(0), piece=64) for _ in range(2)]
-    plain = drive(env[0], 30) + env[0].flush()
+    plain = drive(env[0], 30) + lived(env[0].flush())
     flushed = []
     for _ in range(30):
-        flushed += drive(env[1], 1) + env[1].flush()
+        flushed += drive(env[1], 1) + lived(env[1].flush())
     for number, episode in whole(plain).items():
         np.testing.assert_array_equal(episode.obs["clock"], whole(flushed)[number].obs["clock"])
         np.testing.assert_array_equal(episode.action, whole(flushed)[number].action)
@@ -141,7 +146,7 @@ def test_a_restored_driver_does_what_the_first_one_would_have_done(stop, tmp_pat
     torch.save(first.snapshot(), tmp_path / "x.pt")
     second = Driver(clocks(), Remembering(), Rng(99), piece=5)
     second.restore(torch.load(tmp_path / "x.pt", weights_only=True))
-    one, two = (drive(driver, 25) + driver.flush() for driver in (first, second))
+    one, two = (drive(driver, 25) + lived(driver.flush()) for driver in (first, second))
     assert [(p.number, p.start, len(p)) for p in one] == [(p.number, p.start, len(p)) for p in two]
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a.obs["clock"], b.obs["clock"])
@@ -159,7 +164,7 @@ def test_where_the_world_can_not_be_saved_open_episodes_are_truncated_and_new_on
     second = Driver(clocks(resumable=False), Random(Clock.spec), Rng(0), piece=50)
     second.restore(first.snapshot())
     assert second.resume == "episode"
-    pieces = kept + drive(second, 20) + second.flush()
+    pieces = kept + drive(second, 20) + lived(second.flush())
     episodes = whole(pieces)
     assert sum(len(e) for e in episodes.values()) == second.steps == 87
     for piece in pieces:  # nothing continues over the break

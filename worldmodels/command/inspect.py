@@ -170,7 +170,7 @@ def _print(store: EpisodeStore, facts: Mapping[str, Any], *, everything: bool) -
             table.add_row(str(row["number"]), str(row["length"]), f"{row['return']:g}", row["end"], told)
     console.print(table)
     for item in facts["damage"]:
-        where = f"episode {item['number']} from step {item['start']}" if item["number"] >= 0 else "a piece"
+        where = f"a block with some of episodes {_list(item['episodes'])}" if item["episodes"] else "a block"
         console.print(f"[red]damaged[/]: {where} (line {item['line'] + 1} of index.jsonl): {item['reason']}")
     if facts["verified"] and not facts["damage"]:
         console.print("every checksum is right")
@@ -178,3 +178,8 @@ def _print(store: EpisodeStore, facts: Mapping[str, Any], *, everything: bool) -
 
 def _told(spread: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in spread.items()) or "-"
+
+
+def _list(numbers: tuple[int, ...]) -> str:
+    shown = ", ".join(map(str, numbers[:ENDS]))
+    return shown if len(numbers) <= ENDS else f"{shown} and {len(numbers) - ENDS} more"

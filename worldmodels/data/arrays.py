@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64
 
 from worldmodels.core.errors import StoreError
+from worldmodels.data.checksum import checksum
 from worldmodels.data.column import Column, Rows
+from worldmodels.data.journal import Chunks, Line
 from worldmodels.data.layout import Layout
 from worldmodels.data.packed import Packed
-from worldmodels.data.table import Piece
+from worldmodels.data.table import Pieces
+
+
+@runtime_checkable
+class Sheet(Protocol):
+    """What is written at once: the rows (n, ...) of each array, the same numbers of them for all."""
+
+    source: Mapping[str, Any]  # of the episodes that begin here
+
+    @property
+    def table(self) -> Pieces:
+        """The pieces in it, their rows counted from its first one."""
+        ...
+
+    @property
+    def rows(self) -> list[int]:
+        """In each part."""
+        ...
+
+    def parts(self, name: str) -> list[np.ndarray]: ...
+
+    def chunks(self, name: str) -> list[np.ndarray]:
+        """The rows again, in parts that are compressed each by itself."""
+        ...
 
 
 class Arrays:
@@ -38,14 +63,21 @@ class Arrays:
         """Rows that every flat file has."""
         return min(column.available for column in self.flat.values())
 
-    def write(self, row: int, given: Sequence[Mapping[str, Sequence[np.ndarray]]], lines: Sequence[Piece]) -> None:
-        """Put what pieces hold from `row` on, and tell their lines where. OSError if the disk is full."""
+    def write(self, row: int, sheet: Sheet) -> tuple[dict[str, int], dict[str, Chunks]]:
+        """Put a sheet at `row`; its checksums, and where compressed arrays lie. OSError if the disk is full."""
+        sums, packed = dict[str, int](), dict[str, Chunks]()
         for name, column in self.flat.items():
-            column.write(row, [array for arrays in given for array in arrays[name]])
+            parts = sheet.parts(name)
+            column.write(row, parts)
+            sums[name] = checksum(parts)
         for name, column in self.packed.items():
-            places = column.write([array for arrays in given for array in arrays[name]])
-            for line, place in zip(lines, places, strict=True):
-                line.at[name] = place
+            packed[name], sums[name] = column.write(sheet.chunks(name))
+        return sums, packed
+
+    def rewind(self) -> None:
+        """What was written since the last line that counts is given up."""
+        for column in self.packed.values():
+            column.tip = column.end
 
     def take(self, rows: Int64[np.ndarray, "..."], *, brief: bool = False) -> dict[str, np.ndarray]:
         """Every array at these rows; `brief` leaves the last moment to observations alone."""
@@ -53,9 +85,9 @@ class Arrays:
         steps = Rows(np.ascontiguousarray(rows[..., :-1])) if brief else moments
         return {name: c.take(moments if name.startswith("obs.") else steps) for name, c in self.columns.items()}
 
-    def differing(self, piece: Piece) -> list[str]:
+    def differing(self, line: Line) -> list[str]:
         """The arrays that no longer hold what was written."""
-        return [name for name, column in self.columns.items() if _stored(column, piece) != piece.crc.get(name)]
+        return [name for name, column in self.columns.items() if _stored(column, line) != line.sums.get(name)]
 
     def sync(self) -> None:
         for column in self.columns.values():
@@ -69,16 +101,15 @@ class Arrays:
             column.close()
 
 
-def checksum(arrays: Sequence[np.ndarray]) -> int:
-    """CRC-32 of arrays behind one another."""
-    value = 0
-    for array in arrays:
-        value = zlib.crc32(np.ascontiguousarray(array), value)  # pyright: ignore[reportArgumentType]
-    return value
-
-
-def _stored(column: Column | Packed, piece: Piece) -> int | None:
+def _stored(column: Column | Packed, line: Line) -> int | None:
     try:
-        return checksum([column.read(piece.row, piece.length + 1)])
+        return checksum(_stored_parts(column, line))
     except StoreError:
         return None
+
+
+def _stored_parts(column: Column | Packed, line: Line) -> Sequence[np.ndarray]:
+    if isinstance(column, Packed):
+        return [column.bytes(line)]
+    whole = column.read(line.row, line.rows)
+    return np.split(whole, np.cumsum(line.parts)[:-1])

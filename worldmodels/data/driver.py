@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from worldmodels.core.errors import ConfigError, ResumeError, SpecError
-from worldmodels.core.experience import Episode, Obs
+from worldmodels.core.experience import Obs
 from worldmodels.core.protocols import Env, Policy
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, describe
+from worldmodels.data.block import Block, Source, Standing
 from worldmodels.data.lanes import Lanes
 from worldmodels.data.memory import pack, unpack
 
-Source = Mapping[str, str | int | float]
+Finished = tuple[int, float, int]  # lane, return, length
 
 
 class Driver:
-    """Acts in N worlds at once and hands out what was lived as pieces of episodes.
+    """Acts in N worlds at once and hands out what was lived as blocks.
 
-    A piece is handed out when it is `piece` steps long or its episode ended; its arrays are its own. Episodes are
-    numbered in the order in which they begin. Nothing happens before the first `step`.
+    A block is handed out when it is `piece` steps long; its arrays are its own. Whoever has done with it may say so by
+    `reuse`, which saves making room for another. Episodes are numbered in the order in which they begin. Nothing
+    happens before the first `step`.
     """
 
     def __init__(
@@ -31,17 +33,15 @@ class Driver:
         if piece < 1:
             raise ConfigError(f"pieces of {piece} steps", "at least 1", "set piece to 64")
         self.env, self.policy, self.rng = env, policy, rng
-        self.explore, self.source = explore, dict(source or {})
+        self.explore, self.source, self.piece = explore, dict(source or {}), piece
         self.spec, self.width = env.spec, env.width
-        self.steps, self.episodes = 0, 0  # taken; ended
-        self.lanes_cut: list[int] = []  # the lane of each piece that was handed out last
         self.extras = {**env.spec.extras, **declared_extras(env, policy)}
         self._lanes = Lanes(env.spec, self.extras, env.width, piece)
-        self._finished: list[tuple[float, int]] = []
-        self._total = np.zeros(env.width)
+        self._cut_steps = self._cut_episodes = 0  # taken and ended in blocks that were handed out
+        self._finished: list[Finished] = []  # not asked for yet
+        self._told = 0  # of the episodes that ended in the open block, so many are in `_finished` or were asked for
         self._next = 0
-        self._left: list[Episode] = []  # closed by a restore, not handed out yet
-        self._waiting: list[int] = []  # lanes whose next piece lacks its first observation
+        self._left: list[Block] = []  # closed by a restore, not handed out yet
         self._memory: Any = None
         self._obs: Obs = {}
         self._first = np.ones(env.width, bool)
@@ -53,9 +53,19 @@ class Driver:
         return "exact" if self.env.resumable else "episode"
 
     @property
+    def steps(self) -> int:
+        """Env steps taken."""
+        return self._cut_steps + self._lanes.steps * self.width
+
+    @property
+    def episodes(self) -> int:
+        """Ended."""
+        return self._cut_episodes + self._lanes.ended
+
+    @property
     def open(self) -> int:
-        """Steps taken that no piece has handed out yet."""
-        return self._lanes.open
+        """Env steps taken that no block has handed out yet."""
+        return self._lanes.steps * self.width + sum(map(len, self._left))
 
     @property
     def started(self) -> bool:
@@ -64,13 +74,15 @@ class Driver:
     @property
     def next_number(self) -> int:
         """The number of the episode that begins next."""
-        return self._next
+        return self._lanes.standing.next + self._lanes.ended if self._started else self._next
 
     def begin(self, number: int) -> None:
         """Begin new episodes, numbered from `number` on and never the same as under another number.
 
         For a recording that holds `number` episodes already. Whatever is open is dropped.
         """
+        self._absorb()
+        self._cut_steps, self._cut_episodes, self._told = self.steps, self.episodes, 0
         self.rng, self._next, self._started = self.rng.child("from", number), number, False
         self._lanes.clear()
 
@@ -85,9 +97,10 @@ class Driver:
             )
         self.policy, self._memory, self._checked = policy, policy.initial(self.width), False
 
-    def step(self) -> list[Episode]:
-        """One action in every world; the pieces that this completed."""
-        self._settle()
+    def step(self) -> Sequence[Block]:
+        """One action in every world; the block that this completed, if it did."""
+        if not self._started:
+            self._reset(self._next)
         action, self._memory, told = self.policy.act(
             self._obs, self._first, self._memory, explore=self.explore, rng=self.rng
         )
@@ -95,32 +108,35 @@ class Driver:
         extras = {**moment.extras, **told} if moment.extras or told else told
         if not self._checked:
             self._check(action, extras)
-        self._lanes.write(action, moment.reward, moment.arrived, extras)
-        self._obs = moment.obs
-        self._total += moment.reward
-        self._first = moment.terminated | moment.truncated
-        self.steps += self.width
-        pieces, self._left = self._left, []
-        self.lanes_cut = [] if not pieces else self.lanes_cut
-        if self._first.any():
-            self._end(pieces, moment.terminated, moment.truncated)
-        for lane in self._lanes.full():
-            self._cut(pieces, lane, (False, False))
-        return pieces
+        over = moment.terminated | moment.truncated
+        steps = self._lanes.write(action, moment, extras, over)
+        self._obs, self._first = moment.obs, over
+        return self.flush() if steps == self.piece or self._left else ()
 
-    def flush(self) -> list[Episode]:
-        """The open pieces, unended. The next step continues their episodes, so nothing is lost or told twice."""
-        self._settle()
-        pieces, self._left = self._left, []
-        self.lanes_cut = [] if not pieces else self.lanes_cut
-        for lane in np.flatnonzero(self._lanes.row > self._lanes.base).tolist():
-            self._cut(pieces, lane, (False, False))
-        return pieces
+    def flush(self) -> list[Block]:
+        """What is open. The next step continues its episodes, so nothing is lost or told twice."""
+        blocks, self._left = self._left, []
+        if self._lanes.steps:
+            blocks.append(self._cut())
+        return blocks
+
+    def reuse(self, block: Block) -> None:
+        """Nobody reads the block any more: its arrays may hold another one."""
+        self._lanes.reuse(block)
 
     def drain(self) -> list[tuple[float, int]]:
         """Return and length of the episodes that ended since last asked."""
+        return [(total, length) for _, total, length in self.drain_lanes()]
+
+    def drain_lanes(self) -> list[Finished]:
+        """Lane, return and length of the episodes that ended since last asked."""
+        self._absorb()
         finished, self._finished = self._finished, []
         return finished
+
+    def running(self) -> Standing:
+        """The episodes that are not over."""
+        return self._lanes.view({}).after if self._lanes.steps else self._lanes.standing
 
     def snapshot(self) -> dict[str, Any]:
         """All that the next step depends on.
@@ -129,15 +145,14 @@ class Driver:
         """
         if not self._started:
             return {"started": False, "rng": self.rng.snapshot(), "next": self._next}
-        self._settle()
+        self._absorb()
         return {
             "started": True,
             "rng": self.rng.snapshot(),
-            "next": self._next,
-            "steps": self.steps,
-            "episodes": self.episodes,
+            "steps": self._cut_steps,
+            "episodes": self._cut_episodes,
             "finished": [list(item) for item in self._finished],
-            "total": self._total.tolist(),
+            "told": self._told,
             "first": self._first.tolist(),
             "lanes": self._lanes.snapshot(),
             "memory": pack(self._memory),
@@ -146,69 +161,50 @@ class Driver:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.rng.restore(state["rng"])
-        self._next = int(state["next"])
-        self._started = bool(state["started"])
+        self._started, self._left, self._checked = bool(state["started"]), [], False
         if not self._started:
+            self._next = int(state["next"])
             return
         if len(state["first"]) != self.width:
             raise ResumeError(
                 f"a snapshot of {len(state['first'])} worlds", f"{self.width}", f"set data.width={len(state['first'])}"
             )
-        self.steps, self.episodes = int(state["steps"]), int(state["episodes"])
-        self._finished = [(float(total), int(length)) for total, length in state["finished"]]
-        self._total, self._first = np.array(state["total"]), np.array(state["first"])
+        self._cut_steps, self._cut_episodes = int(state["steps"]), int(state["episodes"])
+        self._finished = [(int(lane), float(total), int(length)) for lane, total, length in state["finished"]]
+        self._told, self._first = int(state["told"]), np.array(state["first"])
         self._lanes.restore(state["lanes"])
-        self._waiting, self._left, self._checked = [], [], False
         if not self.env.resumable:
             self._reopen()
             return
         self._obs, self._memory = self._lanes.present(), unpack(self.policy.initial(self.width), state["memory"])
         self.env.restore(state["env"])
 
-    def _settle(self) -> None:
-        """Start the worlds if they stand still, and give every lane the first observation of its piece."""
-        if not self._started:
-            self._started = True
-            self._reset()
-        if self._waiting:
-            self._lanes.begin(self._waiting, self._obs)
-            self._waiting = []
-
-    def _reset(self) -> None:
+    def _reset(self, number: int) -> None:
         self._obs = self.env.reset(self.rng.numpy.integers(1 << 31, size=self.width).tolist())
         self._memory, self._first = self.policy.initial(self.width), np.ones(self.width, bool)
-        self._total[:] = 0
-        for lane in range(self.width):
-            self._number(lane)
-        self._waiting = list(range(self.width))
+        self._lanes.begin(self._obs, number)
+        self._started = True
 
     def _reopen(self) -> None:
         """Close the episodes of a world that could not be saved, and begin new ones."""
-        pieces: list[Episode] = []
-        self.lanes_cut = []
-        for lane in np.flatnonzero(self._lanes.row > self._lanes.base).tolist():
-            self._cut(pieces, lane, (False, True))
-        self._left = pieces
-        self._reset()
+        number, episodes = self.next_number, self.episodes
+        if self._lanes.steps:
+            self._lanes.truncate()
+            self._told = self._lanes.ended  # they did not end by themselves: nobody hears of their returns
+            self._left = [self._cut()]
+        self._cut_episodes = episodes
+        self._reset(number)
 
-    def _end(self, pieces: list[Episode], terminated: np.ndarray, truncated: np.ndarray) -> None:
-        for lane in np.flatnonzero(self._first).tolist():
-            piece = self._cut(pieces, lane, (bool(terminated[lane]), bool(truncated[lane])))
-            self._finished.append((float(self._total[lane]), piece.start + len(piece)))
-            self._total[lane] = 0
-            self.episodes += 1
-            self._number(lane)
+    def _cut(self) -> Block:
+        self._absorb()
+        self._cut_steps, self._cut_episodes, self._told = self.steps, self.episodes, 0
+        return self._lanes.cut(self.source)
 
-    def _cut(self, pieces: list[Episode], lane: int, ending: tuple[bool, bool]) -> Episode:
-        piece = self._lanes.cut(lane, self.source, ending)
-        pieces.append(piece)
-        self.lanes_cut.append(lane)
-        self._waiting.append(lane)
-        return piece
-
-    def _number(self, lane: int) -> None:
-        self._lanes.number[lane], self._lanes.start[lane] = self._next, 0
-        self._next += 1
+    def _absorb(self) -> None:
+        """Take the episodes that ended in the open block into `_finished`."""
+        if self._lanes.ended > self._told:
+            self._finished += self._lanes.view({}).finished[self._told :]
+            self._told = self._lanes.ended
 
     def _check(self, action: np.ndarray, extras: Obs) -> None:
         """Refuse what numpy would stretch or cast in silence. Once per policy: a policy does not change its shapes."""

@@ -6,35 +6,39 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+
 from worldmodels.core.errors import ResumeError
-from worldmodels.data.journal import Journal, decode
-from worldmodels.data.table import Piece, Table
+from worldmodels.data.journal import Journal, Line, decode
+from worldmodels.data.table import Table
 
 
 class Damage(NamedTuple):
-    """A piece that can not be trusted: its line in the index, its episode and first step (-1 if unknown), and why."""
+    """A block that can not be trusted, or some of it: its line in the index, the episodes concerned, and why.
+
+    No episode is named where the line itself can not be read.
+    """
 
     line: int
-    number: int
-    start: int
+    episodes: tuple[int, ...]
     reason: str
 
 
 @runtime_checkable
 class Follower(Protocol):
-    """What has to know where pieces lie: compressed arrays."""
+    """What has to know where blocks lie: compressed arrays."""
 
     def forget(self) -> None: ...
 
-    def learn(self, piece: Piece) -> None: ...
+    def learn(self, line: Line) -> None: ...
 
-    def holds(self, piece: Piece) -> bool: ...
+    def holds(self, line: Line) -> bool: ...
 
 
 class Index:
-    """Pieces that count, in the order in which they were written, and `damage` for lines that do not.
+    """Blocks that count, in the order in which they were written, and `damage` for those that do not.
 
-    A damaged piece hides what follows of its episode; everything else stays readable.
+    A piece that is lost hides what follows of its episode; everything else stays readable.
     """
 
     def __init__(self, journal: Journal, followers: Sequence[Follower] = ()) -> None:
@@ -46,40 +50,41 @@ class Index:
             follower.forget()
         self.table, self.rows, self.version = Table(), 0, 0
         self.damage: list[Damage] = []
+        self._lost: set[int] = set()  # lines whose data can not be read at all
 
     def refresh(self, available: int) -> None:
-        """Take in the lines that came since. `available` rows are in the files; pieces beyond are damaged."""
-        pieces = self.journal.read()
-        if pieces is None:
+        """Take in the lines that came since. `available` rows are in the files; blocks beyond are damaged."""
+        lines = self.journal.read()
+        if lines is None:
             self._forget()
-            pieces = self.journal.read() or []
-        for line, piece in enumerate(pieces, len(self.journal) - len(pieces)):
-            reason = self._reason(piece, available)
-            if piece is not None and reason is None:
-                self._count(piece)
-            else:
-                at = (piece.number, piece.start) if piece else (-1, -1)
-                self.damage.append(Damage(line, *at, reason or ""))
+            lines = self.journal.read() or []
+        for place, line in enumerate(lines, len(self.journal) - len(lines)):
+            if line is None:
+                self._lose(place, (), "its line in the index is damaged")
+            elif line.row + line.rows > available or not all(follower.holds(line) for follower in self.followers):
+                self._lose(place, tuple(line.pieces.number.tolist()), "its data is missing")
+            elif orphans := self._count(line):
+                self.damage.append(Damage(place, orphans, "the piece before it is missing or damaged"))
 
-    def append(self, pieces: Sequence[Piece]) -> None:
-        """From now on these count. OSError if their lines can not be written."""
-        self.journal.append(pieces)
-        for piece in pieces:
-            self._count(piece)
+    def append(self, lines: Sequence[Line]) -> None:
+        """From now on these count. OSError if they can not be written."""
+        self.journal.append(lines)
+        for line in lines:
+            self._count(line)
 
     def snapshot(self) -> dict[str, Any]:
-        return {"pieces": len(self.journal), "rows": self.rows, "last": zlib.crc32(self.journal.last)}
+        return {"lines": len(self.journal), "rows": self.rows, "last": zlib.crc32(self.journal.last)}
 
     def restore(self, state: Mapping[str, Any], available: int) -> None:
         """Cut back to the cursor; ResumeError if what it names is not there."""
-        found, pieces = len(self.journal), int(state["pieces"])
-        if found < pieces or zlib.crc32(self.journal.line(pieces - 1)) != state["last"]:
+        found, lines = len(self.journal), int(state["lines"])
+        if found < lines or zlib.crc32(self.journal.line(lines - 1)) != state["last"]:
             raise ResumeError(
-                f"the store holds {found} pieces, and not the {pieces} that the checkpoint saw",
+                f"the store holds {found} blocks, and not the {lines} that the checkpoint saw",
                 "the store that belongs to the checkpoint",
                 "they are from different runs: give the run its own folder, or remove its checkpoints to start over",
             )
-        self.journal.cut(pieces)
+        self.journal.cut(lines)
         self._forget()
         self.refresh(available)
 
@@ -87,26 +92,26 @@ class Index:
         self.journal.cut(0)
         self._forget()
 
-    def counted(self) -> Iterator[tuple[int, Piece]]:
-        """The pieces that count, with their lines, from the disk."""
-        damaged = {damage.line for damage in self.damage}
-        for line in range(len(self.journal)):
-            piece = decode(self.journal.line(line))
-            if line not in damaged and piece is not None:
-                yield line, piece
+    def counted(self) -> Iterator[tuple[int, Line]]:
+        """The blocks that have data, with their lines' places, from the disk."""
+        for place in range(len(self.journal)):
+            line = decode(self.journal.line(place))
+            if place not in self._lost and line is not None:
+                yield place, line
 
-    def _count(self, piece: Piece) -> None:
-        self.table.add(piece)
+    def _lose(self, place: int, episodes: tuple[int, ...], reason: str) -> None:
+        self._lost.add(place)
+        self.damage.append(Damage(place, episodes, reason))
+
+    def _count(self, line: Line) -> tuple[int, ...]:
+        """Episodes that this block does not continue from where they are."""
+        place, fits = self.table.find(line.pieces)
+        whole = bool(np.all(fits))
+        pieces = line.pieces if whole else line.pieces.some(fits)
+        if len(pieces):
+            self.table.add(pieces, place[fits], line.row, line.source)
         for follower in self.followers:
-            follower.learn(piece)
-        self.rows = max(self.rows, piece.row + piece.length + 1)
+            follower.learn(line)
+        self.rows = max(self.rows, line.row + line.rows)
         self.version += 1
-
-    def _reason(self, piece: Piece | None, available: int) -> str | None:
-        if piece is None:
-            return "its line in the index is damaged"
-        if piece.row + piece.length >= available or not all(f.holds(piece) for f in self.followers):
-            return "its data is missing"
-        if self.table.reached(piece.number)[0] != piece.start:
-            return "the piece before it is missing or damaged"
-        return None
+        return () if whole else tuple(line.pieces.number[~fits].tolist())

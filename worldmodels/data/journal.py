@@ -1,30 +1,71 @@
-"""The index of a store: one checksummed line of JSON per piece, appended after the piece's data."""
+"""The index of a store: one checksummed line of JSON per block of pieces, appended after the block's data."""
 
 from __future__ import annotations
 
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from worldmodels.data.table import Piece
+import numpy as np
+
+from worldmodels.data.table import Pieces
 
 
-def encode(piece: Piece) -> bytes:
-    """The piece as JSON, a blank, and the checksum of that JSON in hexadecimal."""
-    body = json.dumps(vars(piece), separators=(",", ":")).encode()
+class Chunks(NamedTuple):
+    """Where a compressed array begins in its file, and for each chunk of it the rows and the bytes."""
+
+    offset: int
+    rows: list[int]
+    sizes: list[int]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A block: its rows lie at `row` and after, in `parts` of so many rows each. The rows of `pieces` count from there.
+
+    `source` is where new episodes come from. `sums` has a checksum per array over all rows (of their bytes in the file).
+    """
+
+    row: int
+    parts: list[int]
+    pieces: Pieces
+    source: Mapping[str, Any]
+    sums: dict[str, int]
+    packed: dict[str, Chunks] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return sum(self.parts)
+
+
+def encode(line: Line) -> bytes:
+    """The line as JSON, a blank, and the checksum of that JSON in hexadecimal."""
+    tree = {**vars(line), "pieces": {name: column.tolist() for name, column in vars(line.pieces).items()}}
+    for flag in ("terminated", "truncated"):
+        tree["pieces"][flag] = np.flatnonzero(getattr(line.pieces, flag)).tolist()
+    body = json.dumps(tree, separators=(",", ":")).encode()
     return body + b" %08x\n" % zlib.crc32(body)
 
 
-def decode(line: bytes) -> Piece | None:
+def decode(text: bytes) -> Line | None:
     """None if the line is not what was written."""
-    body, _, digest = line.rstrip(b"\n").rpartition(b" ")
+    body, _, digest = text.rstrip(b"\n").rpartition(b" ")
     if digest != b"%08x" % zlib.crc32(body):
         return None
     try:
-        return Piece(**json.loads(body))
-    except (ValueError, TypeError):
+        tree = json.loads(body)
+        columns = tree.pop("pieces")
+        for flag in ("terminated", "truncated"):
+            marked, columns[flag] = columns[flag], np.zeros(len(columns["number"]), bool)
+            columns[flag][marked] = True
+        numbers = {n: np.array(c, np.float64 if n == "return_" else np.int64) for n, c in columns.items() if n[0] != "t"}
+        packed = {name: Chunks(*where) for name, where in tree.pop("packed").items()}
+        return Line(**tree, pieces=Pieces(**{**columns, **numbers}), packed=packed)
+    except (ValueError, TypeError, KeyError, IndexError):
         return None
 
 
@@ -39,8 +80,8 @@ class Journal:
     def __len__(self) -> int:
         return len(self.ends) - 1
 
-    def read(self) -> list[Piece | None] | None:
-        """The pieces that came since the last call, None for an unreadable line; None alone if the past was rewritten.
+    def read(self) -> list[Line | None] | None:
+        """The lines that came since the last call, None for an unreadable one; None alone if the past was rewritten.
 
         After the latter, ask again: it begins anew.
         """
@@ -55,10 +96,10 @@ class Journal:
             self._count(line)
         return [decode(line) for line in whole]
 
-    def append(self, pieces: Sequence[Piece]) -> None:
+    def append(self, lines: Sequence[Line]) -> None:
         """OSError if the disk is full; the lines are then taken back."""
-        lines = [encode(piece) for piece in pieces]
-        data, offset = b"".join(lines), self.ends[-1]
+        texts = [encode(line) for line in lines]
+        data, offset = b"".join(texts), self.ends[-1]
         try:
             written = 0
             while written < len(data):
@@ -66,8 +107,8 @@ class Journal:
         except OSError:
             os.ftruncate(self.file, offset)
             raise
-        for line in lines:
-            self._count(line)
+        for text in texts:
+            self._count(text)
 
     def line(self, place: int) -> bytes:
         """As it stands in the file; nothing for place = -1."""

@@ -1,124 +1,122 @@
-"""The open pieces of N worlds, in preallocated arrays."""
+"""The block that N worlds are living through."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from worldmodels.core.experience import Episode, Obs
+from worldmodels.core.experience import Obs, Step
 from worldmodels.core.snapshot import freeze, thaw
 from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.data.block import Block, Buffer, Source, Standing
+
+_SPARE = 2  # buffers kept for later; more are never in use at once
 
 
 class Lanes:
-    """Where the experience of N worlds is written, one row per world and step, until a piece of it is cut off.
-
-    Lane n owns the rows from `base[n]` on, `piece + 1` of them. A row holds an observation and what was done on seeing
-    it; `row[n]` is the row of the present observation.
-    """
+    """Takes down steps until a block is full or asked for. A step costs one copy per array and no more."""
 
     def __init__(self, spec: EnvSpec, extras: Mapping[str, ArraySpec], width: int, piece: int) -> None:
-        rows = width * (piece + 1)
-        self.width, self.piece = width, piece
-        self.obs = {name: array.zeros(rows) for name, array in spec.obs.items()}
-        self.action = spec.action.zeros(rows)
-        self.reward = np.zeros(rows, np.float32)
-        self.extras = {name: array.zeros(rows) for name, array in extras.items()}
-        self.base = np.arange(width) * (piece + 1)
-        self.row = self.base.copy()
-        self.number = [0] * width
-        self.start = [0] * width
-        self._room = piece  # a lower bound of the steps that the fullest lane can still take
+        self.spec, self.extras, self.width, self.piece = spec, extras, width, piece
+        self.spare: list[Buffer] = []
+        self.buffer, self.steps = Buffer(spec, extras, width, piece), 0
+        self.finals: list[tuple[int, dict[str, np.ndarray]]] = []  # step, and what was seen at the ends in it
+        self.standing = Standing(np.arange(0), np.arange(0), np.zeros(0), 0)
+
+    def begin(self, obs: Obs, number: int) -> None:
+        """New episodes in all lanes, numbered from `number` on. What is open is dropped."""
+        lanes = np.arange(self.width)
+        self.standing = Standing(lanes + number, np.zeros_like(lanes), np.zeros(self.width), number + self.width)
+        self.steps, self.finals = 0, []
+        for name, moments in self.buffer.obs:
+            moments[0][...] = obs[name]
 
     @property
-    def open(self) -> int:
-        """Steps that no piece holds yet."""
-        return int((self.row - self.base).sum())
-
-    def begin(self, lanes: Sequence[int], obs: Obs) -> None:
-        """Write the first observations of new pieces: obs (N, ...), of which only those of `lanes` count."""
-        chosen = np.asarray(lanes)
-        rows = self.base[chosen]
-        for name, frames in self.obs.items():
-            frames[rows] = obs[name][chosen]
-
-    def write(self, action: np.ndarray, reward: np.ndarray, arrived: Obs, extras: Obs) -> None:
-        """One step of every lane. The last line commits it: an interrupt before that loses the step, and only it."""
-        row, after = self.row, self.row + 1
-        self.action[row] = action
-        self.reward[row] = reward
-        for name, kept in self.extras.items():
-            kept[row] = extras.get(name, 0)
-        for name, frames in self.obs.items():
-            frames[after] = arrived[name]
-        self.row = after
-
-    def full(self) -> list[int]:
-        """Lanes whose piece has reached its length. Looks only when one can have."""
-        self._room -= 1
-        if self._room > 0:
-            return []
-        steps = self.row - self.base
-        lanes = np.flatnonzero(steps >= self.piece).tolist()
-        open_steps = np.where(steps >= self.piece, 0, steps)
-        self._room = self.piece - int(open_steps.max())
-        return lanes
-
-    def cut(self, lane: int, source: Mapping[str, str | int | float], ending: tuple[bool, bool]) -> Episode:
-        """The open piece of a lane, ending = (terminated, truncated). The lane then waits for `begin`."""
-        base, row = int(self.base[lane]), int(self.row[lane])
-        piece = Episode(
-            {name: frames[base : row + 1].copy() for name, frames in self.obs.items()},
-            self.action[base:row].copy(),
-            self.reward[base:row].copy(),
-            *ending,
-            {name: kept[base:row].copy() for name, kept in self.extras.items()},
-            source,
-            self.number[lane],
-            self.start[lane],
-        )
-        self.start[lane] += row - base
-        self.row[lane] = base
-        return piece
+    def ended(self) -> int:
+        """Episodes that ended in the open block."""
+        return sum(len(next(iter(frames.values()))) for t, frames in self.finals if t < self.steps)
 
     def clear(self) -> None:
-        """Drop all open pieces. The lanes then wait for `begin`."""
-        self.row, self._room = self.base.copy(), self.piece
+        """Drop what is open."""
+        self.steps, self.finals = 0, []
 
-    def snapshot(self) -> dict[str, Any]:
-        """Open rows only, lane after lane."""
-        rows = self._open_rows()
-        arrays = {"action": self.action, "reward": self.reward}
-        for array in (*arrays.values(), *self.extras.values()):
-            array[self.row] = 0  # nothing was done there yet: what stands there is of an older piece
-        return {
-            "steps": (self.row - self.base).tolist(),
-            "number": list(self.number),
-            "start": list(self.start),
-            "room": self._room,
-            "obs": freeze({name: frames[rows] for name, frames in self.obs.items()}),
-            "extras": freeze({name: kept[rows] for name, kept in self.extras.items()}),
-            **{name: freeze(array[rows]) for name, array in arrays.items()},
+    def write(self, action: np.ndarray, moment: Step, extras: Obs, over: np.ndarray) -> int:
+        """One step of every lane; how many the block has. An interrupt before the end loses the step, and only it."""
+        t, buffer = self.steps, self.buffer
+        buffer.action[t][...] = action
+        buffer.reward[t][...] = moment.reward
+        buffer.terminated[t][...] = moment.terminated
+        buffer.truncated[t][...] = moment.truncated
+        for name, moments in buffer.extras:
+            moments[t][...] = extras.get(name, 0)
+        for name, moments in buffer.obs:
+            moments[t + 1][...] = moment.obs[name]
+        if b"\1" in over.tobytes():  # ten times as fast as over.any()
+            self.finals.append((t, {name: array.compress(over, 0) for name, array in moment.arrived.items()}))
+        self.steps = t + 1
+        return self.steps
+
+    def view(self, source: Source) -> Block:
+        """What is open as a block, whose arrays change with the next step."""
+        kept = [frames for t, frames in self.finals if t < self.steps]
+        finals = {
+            name: np.concatenate([array.zeros(0), *(frames[name] for frames in kept)])
+            for name, array in self.spec.obs.items()
         }
+        return Block(self.buffer, self.steps, finals, self.standing, source)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        self.row = self.base + np.asarray(state["steps"])
-        self.number, self.start = list(state["number"]), list(state["start"])
-        self._room = int(state["room"])
-        rows = self._open_rows()
-        obs, extras = thaw(state["obs"]), thaw(state["extras"])
-        for name, frames in self.obs.items():
-            frames[rows] = obs[name]
-        for name, kept in self.extras.items():
-            kept[rows] = extras[name]
-        self.action[rows], self.reward[rows] = thaw(state["action"]), thaw(state["reward"])
+    def cut(self, source: Source) -> Block:
+        """The open block, with arrays of its own. What follows continues its episodes."""
+        block = self.view(source)
+        self._close()
+        self.buffer = self.spare.pop() if self.spare else Buffer(self.spec, self.extras, self.width, self.piece)
+        for (_, moments), (_, before) in zip(self.buffer.obs, block.buffer.obs, strict=True):
+            moments[0][...] = before[self.steps]
+        self.standing, self.steps, self.finals = block.after, 0, []
+        return block
+
+    def truncate(self) -> None:
+        """End what runs: the last step was the last one of its episode, for all lanes."""
+        t = self.steps - 1
+        over = self.buffer.terminated[t] | self.buffer.truncated[t]
+        frames = {name: moments[t + 1].copy() for name, moments in self.buffer.obs}
+        if over.any():
+            _, seen = self.finals.pop()
+            for name, array in frames.items():
+                array[over] = seen[name]
+        self.finals.append((t, frames))
+        self.buffer.truncated[t][~over] = True
+
+    def reuse(self, block: Block) -> None:
+        """Nobody reads the block any more."""
+        if len(self.spare) < _SPARE and block.buffer is not self.buffer:
+            self.spare.append(block.buffer)
 
     def present(self) -> dict[str, np.ndarray]:
         """The present observations, (N, ...), copied."""
-        return {name: frames[self.row] for name, frames in self.obs.items()}
+        return {name: moments[self.steps].copy() for name, moments in self.buffer.obs}
 
-    def _open_rows(self) -> np.ndarray:
-        spans = zip(self.base, self.row, strict=True)
-        return np.concatenate([np.arange(base, row + 1) for base, row in spans])
+    def snapshot(self) -> dict[str, Any]:
+        block, now = self.view({}), self.standing
+        self._close()
+        return {
+            "steps": self.steps,
+            "standing": [now.number.tolist(), now.steps.tolist(), now.total.tolist(), now.next],
+            "arrays": freeze(block.arrays),
+            "finals": freeze(self.finals),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        number, steps, total, following = state["standing"]
+        self.standing = Standing(np.array(number), np.array(steps), np.array(total, np.float64), int(following))
+        self.steps, self.finals = int(state["steps"]), thaw(state["finals"])
+        for name, array in thaw(state["arrays"]).items():
+            self.buffer.arrays[name][:, : self.steps + 1] = array
+
+    def _close(self) -> None:
+        """Nothing was done yet on seeing the present: what stands there is of an older block."""
+        for name, array in self.buffer.arrays.items():
+            if not name.startswith("obs."):
+                array[:, self.steps] = 0

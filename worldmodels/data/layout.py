@@ -16,8 +16,7 @@ from worldmodels.core.errors import ConfigError, SpecError, StoreError
 from worldmodels.core.experience import Episode
 from worldmodels.core.spec import ArraySpec, EnvSpec, describe
 
-FORMAT = 1
-Shape = tuple[tuple[int, ...], np.dtype]
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -48,40 +47,32 @@ class Layout:
             **{f"extras.{name}": spec for name, spec in self.extras.items()},
         }
 
-    def arrays(self, piece: Episode) -> dict[str, list[np.ndarray]]:
+    def arrays(self, piece: Episode) -> dict[str, np.ndarray]:
         """What to write for a piece of T steps: T + 1 rows per array, zeros after the last step."""
         if not len(piece):
             raise SpecError(f"a piece of episode {piece.number} without steps", "at least one", "leave it out")
         given = {
-            **{f"obs.{name}": array for name, array in piece.obs.items()},
             "action": piece.action,
             "reward": piece.reward,
             **{f"extras.{name}": array for name, array in piece.extras.items()},
         }
-        flags = {"terminated": piece.terminated, "truncated": piece.truncated}
-        for name, flag in flags.items():
+        for name, flag in {"terminated": piece.terminated, "truncated": piece.truncated}.items():
             given[name] = np.zeros(len(piece), bool)
             given[name][-1] = flag
-        if given.keys() != self.columns.keys() or any(_shape(given[k]) != v for k, v in self._shapes.items()):
-            raise self._refusal(given)
-        return {name: [array] if (last := self._last[name]) is None else [array, last] for name, array in given.items()}
+        done = {name: np.concatenate([array, np.zeros_like(array[:1])]) for name, array in given.items()}
+        return {**{f"obs.{name}": array for name, array in piece.obs.items()}, **done}
 
-    @cached_property
-    def _shapes(self) -> dict[str, Shape]:
-        return {name: (spec.shape, np.dtype(spec.dtype)) for name, spec in self.columns.items()}
-
-    @cached_property
-    def _last(self) -> dict[str, np.ndarray | None]:
-        """What stands behind the steps of a piece: nothing for observations, which have one more."""
-        return {name: None if name.startswith("obs.") else spec.zeros(1) for name, spec in self.columns.items()}
-
-    def _refusal(self, given: Mapping[str, np.ndarray]) -> SpecError:
-        found = [
+    def demand(self, given: Mapping[str, ArraySpec]) -> None:
+        """SpecError that names the differences unless these are the arrays to keep, a row of each being as told."""
+        expected = {name: _plain(spec) for name, spec in self.columns.items()}
+        found = {name: _plain(spec) for name, spec in given.items()}
+        differences = [
             f"{name}: {describe(self.columns.get(name))} in the store, {_tell(given.get(name))} given"
-            for name in sorted(given.keys() | self.columns.keys())
-            if name not in self.columns or name not in given or _shape(given[name]) != self._shapes[name]
+            for name in sorted(found.keys() | expected.keys())
+            if found.get(name) != expected.get(name)
         ]
-        return SpecError("; ".join(found), "the arrays that the store was made for", "use a store of its own")
+        if differences:
+            raise SpecError("; ".join(differences), "the arrays that the store was made for", "use a store of its own")
 
     def to_json(self) -> dict[str, Any]:
         extras = {name: asdict(spec) for name, spec in self.extras.items()}
@@ -115,9 +106,9 @@ class Layout:
             ) from broken
 
 
-def _shape(array: np.ndarray) -> Shape:
-    return array.shape[1:], array.dtype
+def _plain(spec: ArraySpec) -> tuple[tuple[int, ...], str]:
+    return spec.shape, spec.dtype
 
 
-def _tell(array: np.ndarray | None) -> str:
-    return "absent" if array is None else f"{array.dtype.name} {array.shape[1:]}"
+def _tell(spec: ArraySpec | None) -> str:
+    return "absent" if spec is None else f"{spec.dtype} {spec.shape}"

@@ -1,4 +1,4 @@
-"""One array of a store, compressed piece by piece."""
+"""One array of a store, compressed chunk by chunk."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import numpy as np
 from worldmodels.core.errors import StoreError
 from worldmodels.core.spec import ArraySpec
 from worldmodels.data.column import Column, Rows
-from worldmodels.data.table import Growing, Piece
+from worldmodels.data.checksum import checksum
+from worldmodels.data.growing import Growing
+from worldmodels.data.journal import Chunks, Line
 
 _LEVEL = 1  # higher ones cost several times the time for a few per cent
 
 
 class Packed:
-    """Pieces of rows, deflated and appended; a window costs the pieces that it touches. Is read as a
-    `Column` is.
+    """Chunks of rows, deflated and appended; a window costs the chunks that it touches. Is read as a `Column` is.
 
-    Where a piece lies is told by its line in the index: `learn` takes that in. What was written and never counted is
-    overwritten.
+    Where a chunk lies is told by its block's line in the index: `learn` takes that in. What was written and never
+    counted is overwritten.
     """
 
     def __init__(self, path: Path, spec: ArraySpec, *, write: bool) -> None:
@@ -32,27 +33,35 @@ class Packed:
 
     def forget(self) -> None:
         self.row, self.offset, self.size, self.end = Growing("int64"), Growing("int64"), Growing("int64"), 0
+        self.tip = 0  # where to write next; lines for what lies between `end` and here are to come
 
-    def learn(self, piece: Piece) -> None:
-        offset, size = piece.at[self.name]
-        for column, value in ((self.row, piece.row), (self.offset, offset), (self.size, size)):
-            column.append(value)
-        self.end = max(self.end, offset + size)
+    def learn(self, line: Line) -> None:
+        where = line.packed[self.name]
+        rows, sizes = np.array(where.rows, np.int64), np.array(where.sizes, np.int64)
+        self.row.append(line.row + np.cumsum(rows) - rows)
+        self.offset.append(where.offset + np.cumsum(sizes) - sizes)
+        self.size.append(sizes)
+        self.end = max(self.end, where.offset + int(sizes.sum()))
+        self.tip = max(self.tip, self.end)
 
-    def holds(self, piece: Piece) -> bool:
+    def holds(self, line: Line) -> bool:
         """The file is long enough."""
-        return self.name in piece.at and sum(piece.at[self.name]) <= self.file.available
+        where = line.packed.get(self.name)
+        return where is not None and where.offset + sum(where.sizes) <= self.file.available
 
-    def write(self, arrays: Sequence[np.ndarray]) -> list[tuple[int, int]]:
-        """Append pieces; the byte and the number of bytes of each. OSError if they do not fit on the disk."""
-        packed = [np.frombuffer(zlib.compress(np.ascontiguousarray(x), _LEVEL), np.uint8) for x in arrays]  # pyright: ignore[reportArgumentType]
-        ends = self.end + np.cumsum([len(x) for x in packed])
-        self.file.write(self.end, packed)
-        return [(int(end) - len(x), len(x)) for end, x in zip(ends, packed, strict=True)]
+    def write(self, chunks: Sequence[np.ndarray]) -> tuple[Chunks, int]:
+        """Append chunks; where they lie, and their checksum. OSError if they do not fit on the disk."""
+        given = [chunk for chunk in chunks if len(chunk)]
+        packed = [np.frombuffer(zlib.compress(np.ascontiguousarray(x), _LEVEL), np.uint8) for x in given]  # pyright: ignore[reportArgumentType]
+        self.file.write(self.tip, packed)
+        where = Chunks(self.tip, [len(x) for x in given], [len(x) for x in packed])
+        self.tip += sum(where.sizes)
+        return where, checksum([np.concatenate(packed)])
 
-    def read(self, row: int, count: int) -> np.ndarray:
-        """Rows (count, ...) of one piece; StoreError if it is damaged."""
-        return self._unpack(self._block(row))[:count]
+    def bytes(self, line: Line) -> np.ndarray:
+        """A block as it lies in the file; StoreError if it ends too early."""
+        where = line.packed[self.name]
+        return self.file.read(where.offset, sum(where.sizes))
 
     def take(self, rows: Rows) -> np.ndarray:
         """Copies of the rows, in the order and shape asked for."""
@@ -72,9 +81,6 @@ class Packed:
 
     def close(self) -> None:
         self.file.close()
-
-    def _block(self, row: int) -> int:
-        return int(np.searchsorted(self.row.values, row, side="right")) - 1
 
     def _unpack(self, block: int) -> np.ndarray:
         data = os.pread(self.file.file, int(self.size.values[block]), int(self.offset.values[block]))

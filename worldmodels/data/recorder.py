@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+
 from worldmodels.core.errors import ConfigError
-from worldmodels.core.experience import Episode
+from worldmodels.data.block import Block
 from worldmodels.data.driver import Driver
 from worldmodels.data.store import EpisodeStore
 
 Progress = Callable[[int, int], None]  # done, wanted
 _PROGRESS_SECONDS = 0.1
-_BLOCK_STEPS = 1024  # so many can be lost, twice, if the process is killed
+_LARGE = 4 << 20  # bytes of a block from which on it is written while the next one is lived
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class Recorder:
 
     Amounts are totals of the store, so asking again for the same amount does nothing and asking for more goes on. What
     is still open at the end is stored as episodes that are not over: the same driver continues them, another process
-    begins new ones with numbers and randomness of their own. Ctrl-C stores what is open, too.
+    begins new ones with numbers and randomness of their own. Ctrl-C stores what is open, too. A process that is killed
+    loses the open block, and a large one before it that is still being written: at most twice `piece` steps of each
+    world.
     """
 
     def __init__(self, driver: Driver, store: EpisodeStore) -> None:
@@ -70,16 +74,19 @@ class Recorder:
         )
 
     def _record_steps(self, total: int, progress: Progress | None) -> None:
-        offset = self.store.steps + self.driver.open - self.driver.steps
+        driver = self.driver
+        missing = total - self.store.steps - driver.open
         tell = _Ticker(progress, total)
-        with _Writer(self.store) as writer:
+        with _Writer(self.store, driver) as writer:
             try:
-                while self.driver.steps + offset < total:
-                    writer.add(self.driver.step())
-                    tell(self.driver.steps + offset)
+                for left in range(-(-missing // driver.width), 0, -1):
+                    blocks = driver.step()
+                    if blocks:
+                        writer.add(blocks)
+                        tell(total - (left - 1) * driver.width)
             finally:
-                writer.add(self.driver.flush())
-        tell.last(self.driver.steps + offset)
+                writer.add(driver.flush())
+        tell.last(total)
 
     def _record_episodes(self, total: int, progress: Progress | None) -> None:
         left = total - len(self.store)
@@ -87,34 +94,37 @@ class Recorder:
             return
         self.driver.begin(self.store.next_number)
         limit, tell = self.driver.next_number + left, _Ticker(progress, total)
-
-        def wanted(pieces: list[Episode]) -> list[Episode]:
-            return [piece for piece in pieces if piece.number < limit]
-
-        with _Writer(self.store) as writer:
+        with _Writer(self.store, self.driver, limit) as writer:
             try:
                 while left:
-                    pieces = wanted(self.driver.step())
-                    writer.add(pieces)
-                    left -= sum(piece.ended for piece in pieces)
-                    tell(total - left)
+                    blocks = self.driver.step()
+                    if blocks:
+                        left -= sum(_ended(block, limit) for block in blocks)
+                        writer.add(blocks)
+                        tell(total - left)
             finally:
-                writer.add(wanted(self.driver.flush()))
+                writer.add(self.driver.flush())
         self.driver.begin(self.store.next_number)  # drops what began after the last one wanted
         tell.last(total)
 
 
-class _Writer:
-    """Gives pieces to the store in blocks, in a thread of its own: checksums and writing need no interpreter.
+def _ended(block: Block, limit: int) -> int:
+    """How many of the episodes numbered below `limit` ended in it."""
+    return int(np.count_nonzero(block.table.ended & (block.table.number < limit)))
 
-    While one block is written, the next one is gathered. The store is the thread's alone until the end of the `with`.
+
+class _Writer:
+    """Gives blocks to the store in a thread of its own, which no interrupt reaches.
+
+    A large one is written while the next is lived: checksums and writing need no interpreter. A small one is waited
+    for, because between interpreted steps the thread would seldom get its turn. The store is the thread's alone until
+    the end of the `with`. Of episodes from `limit` on nothing is kept.
     """
 
-    def __init__(self, store: EpisodeStore) -> None:
-        self.store, self.thread = store, ThreadPoolExecutor(1, "recorder")
-        self.block: list[Episode] = []
-        self.steps = 0
-        self.pending: Future[None] | None = None
+    def __init__(self, store: EpisodeStore, driver: Driver, limit: int | None = None) -> None:
+        self.store, self.driver, self.limit = store, driver, limit
+        self.thread = ThreadPoolExecutor(1, "recorder")
+        self.pending: tuple[Future[None], Block] | None = None
         self.failed = False
 
     def __enter__(self) -> _Writer:
@@ -123,31 +133,35 @@ class _Writer:
     def __exit__(self, *_: object) -> None:
         """Also after an error, so that nothing that was lived is lost."""
         try:
-            self._hand_over()
             self._wait()
         finally:
             self.thread.shutdown()
 
-    def add(self, pieces: list[Episode]) -> None:
-        """An error of the store comes up here, one block late; after it nothing more is written."""
-        if pieces and not self.failed:
-            self.block += pieces
-            self.steps += sum(map(len, pieces))
-            if self.steps >= _BLOCK_STEPS:
-                self._hand_over()
+    def add(self, blocks: Sequence[Block]) -> None:
+        """An error of the store comes up here, or one block late; after it nothing more is written."""
+        for block in blocks:
+            self._wait()
+            if not self.failed:
+                self.pending = self.thread.submit(self._write, block), block
+                if block.nbytes < _LARGE:
+                    self._wait()
 
-    def _hand_over(self) -> None:
-        self._wait()
-        block, self.block, self.steps = self.block, [], 0
-        if not self.failed:
-            self.pending = self.thread.submit(self.store.extend, block)
+    def _write(self, block: Block) -> None:
+        if self.limit is None or block.after.next <= self.limit:
+            self.store.append(block)
+        else:
+            self.store.extend([piece for piece in block.pieces() if piece.number < self.limit])
 
     def _wait(self) -> None:
-        pending, self.pending = self.pending, None
-        failure = pending.exception() if pending is not None else None
+        if self.pending is None:
+            return
+        future, block = self.pending
+        failure = future.exception()
+        self.pending = None
         if failure is not None:
             self.failed = True
             raise failure
+        self.driver.reuse(block)
 
 
 class _Ticker:

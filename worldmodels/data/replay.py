@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from worldmodels.core.experience import Batch
 from worldmodels.core.protocols import Env, EnvRecipe, Learner, Resumable
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
+from worldmodels.data.block import Block
 from worldmodels.data.driver import Driver
 from worldmodels.data.store import EpisodeStore
 from worldmodels.data.uninformed import Random
@@ -35,8 +36,8 @@ class Replay:
     """What `conf/data/replay.yaml` becomes.
 
     `warmup` env steps are taken at random before the first update, and `steps_per_update` before each one, as a
-    fraction where several updates share a step. The store takes pieces of `piece` steps; until then a step can not be
-    drawn.
+    fraction where several updates share a step. The store takes blocks of `piece` steps of all worlds; until then a
+    step can not be drawn, even if its episode is over.
     """
 
     sampler: Sampler
@@ -89,7 +90,7 @@ class ReplayStream:
             self._warm_up(store)
             self.owed += self.plan.steps_per_update
             while self.owed > 0:
-                store.extend(self.driver.step())
+                self._keep(store, self.driver.step())
                 self.owed -= self.driver.width
             self._open = self.sampler.sample(store, self.rng)
             yield self._open
@@ -146,9 +147,14 @@ class ReplayStream:
             return
         self.driver.switch(Random(self.driver.spec))
         while self.driver.steps < self.plan.warmup:
-            store.extend(self.driver.step())
-        store.extend(self.driver.flush())
+            self._keep(store, self.driver.step())
+        self._keep(store, self.driver.flush())
         self.driver.switch(self.policy)
+
+    def _keep(self, store: EpisodeStore, blocks: Sequence[Block]) -> None:
+        for block in blocks:
+            store.append(block)
+            self.driver.reuse(block)
 
     def _opened(self) -> EpisodeStore:
         if self.store is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from worldmodels.core.experience import Batch, Episode
 from worldmodels.core.protocols import Env, EnvRecipe, Learner
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.data.block import Block
 from worldmodels.data.driver import Driver
 from worldmodels.data.replay import needed
 
@@ -81,9 +82,11 @@ class RolloutStream:
         self._sort(self.driver.flush(), lanes)
         return assemble(lanes, self.driver.spec, self.driver.extras)
 
-    def _sort(self, pieces: list[Episode], lanes: list[list[Episode]]) -> None:
-        for lane, piece in zip(self.driver.lanes_cut, pieces, strict=True):
-            lanes[lane].append(piece)
+    def _sort(self, blocks: Sequence[Block], lanes: list[list[Episode]]) -> None:
+        for block in blocks:
+            for lane, pieces in zip(lanes, block.lanes(), strict=True):
+                lane += pieces
+            self.driver.reuse(block)
 
     @property
     def env_steps(self) -> int:

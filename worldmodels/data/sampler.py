@@ -171,16 +171,15 @@ class Prioritised(Uniform):
     def _take_in(self, store: EpisodeStore) -> None:
         """Give every start that became possible since the last call the greatest priority."""
         self.table = table = store.index.table
-        arrived, wanted = table.arrived, None if self.among is None else set(table.places(self.among).tolist())
-        rows: list[np.ndarray] = []
-        for piece in range(self.seen, arrived.row.size):
-            place, start = int(arrived.place.values[piece]), int(arrived.start.values[piece])
-            end = start + int(arrived.length.values[piece])
-            first = np.arange(max(start - self._needed + 1, 0), end - self._needed + 1)
-            if first.size and (wanted is None or place in wanted):
-                rows.append(table.rows(np.full_like(first, place), first))
-        self.seen = arrived.row.size
-        if rows:
-            fresh = np.concatenate(rows)
+        place, start, length = (column.values[self.seen :] for column in table.arrived[:3])
+        if self.among is not None:
+            wanted = np.isin(place, table.places(self.among))
+            place, start, length = place[wanted], start[wanted], length[wanted]
+        first = np.maximum(start - self._needed + 1, 0)
+        count = np.maximum(start + length - self._needed + 1 - first, 0)
+        self.seen = table.arrived.row.size
+        if count.any():
+            step = np.arange(count.sum()) + np.repeat(first - (np.cumsum(count) - count), count)
+            fresh = table.rows(np.repeat(place, count), step)
             self.candidates += len(fresh)
             self.weights.put(fresh, self.greatest**self.alpha)

@@ -14,21 +14,23 @@ from torch import Tensor
 from worldmodels.core.errors import SpecError, StoreError
 from worldmodels.core.experience import Batch, Episode
 from worldmodels.core.spec import ArraySpec, EnvSpec
-from worldmodels.data.arrays import Arrays, checksum
+from worldmodels.data.arrays import Arrays, Sheet
+from worldmodels.data.block import Block
 from worldmodels.data.index import Damage, Index
-from worldmodels.data.journal import Journal
+from worldmodels.data.journal import Journal, Line
 from worldmodels.data.layout import Layout
+from worldmodels.data.listed import Listed, alike
 from worldmodels.data.lock import Lock
 from worldmodels.data.split import Split, split
-from worldmodels.data.table import Episodes, Piece
+from worldmodels.data.table import Episodes
 
 
 class EpisodeStore:
     """A folder of flat arrays and an index. One process may write, any number may read at the same time.
 
-    A piece of T steps takes T + 1 rows of every array; the last one holds the final observation and zeros. It counts
-    from the moment its line stands in the index, which is written after its data: a process killed at any time leaves
-    every counted piece whole. A power cut may also take what the operating system had not yet put on the disk since
+    Episodes come in blocks of pieces, one of each. A piece of T steps takes T + 1 rows of every array; the last one
+    holds the final observation and zeros, and may lie apart. A block counts from the moment its line stands in the
+    index, which is written after its data: a process killed at any time leaves every counted block whole. A power cut may also take what the operating system had not yet put on the disk since
     the last `flush(sync=True)` or `close()`; checksums tell.
     """
 
@@ -122,25 +124,31 @@ class EpisodeStore:
             number=number,
         )
 
+    def append(self, block: Block) -> None:
+        """Add what a driver lived through. Errors as for `extend`; nothing is kept then."""
+        self._demand_writer()
+        self.layout.demand(block.columns)
+        _, fits = self.index.table.find(block.table)
+        if not fits.all():
+            at = int(np.argmin(fits))
+            number = int(block.table.number[at])
+            raise self._gap(number, int(block.table.start[at]), self.index.table.reached(number)[0])
+        self._write([block])
+
     def extend(self, pieces: Sequence[Episode]) -> None:
         """Append pieces of one or several episodes, each continuing where the store's end of its episode is.
 
         SpecError for other arrays, StoreError for a gap, an ended episode, or a full disk; nothing is kept then.
         """
         self._demand_writer()
-        if not pieces:
-            return
-        given = [self.layout.arrays(piece) for piece in pieces]
-        lines = self._lines(pieces, given)
-        try:
-            self.arrays.write(self.index.rows, given, lines)
-            self.index.append(lines)
-        except OSError as full:
-            raise StoreError(
-                f"{self.folder} can not grow: {full.strerror}",
-                f"room for {sum(len(piece) for piece in pieces)} more steps",
-                f"make room and go on; the {self.steps} steps that it holds are whole",
-            ) from full
+        arrays, returns = [self.layout.arrays(piece) for piece in pieces], self._returns(pieces)
+        sheets = [
+            Listed([pieces[i] for i in group], [arrays[i] for i in group], [returns[i] for i in group])
+            for group in alike(pieces)
+        ]
+        for one in arrays:
+            self.layout.demand({name: ArraySpec(array.shape[1:], array.dtype.name) for name, array in one.items()})
+        self._write(sheets)
 
     def windows(
         self,
@@ -206,11 +214,12 @@ class EpisodeStore:
         return list(self.index.damage)
 
     def verify(self) -> list[Damage]:
-        """Every piece whose line or data is not what was written; reads the whole store."""
+        """Every block whose line or data is not what was written; reads the whole store."""
         found = list(self.index.damage)
-        for line, piece in self.index.counted():
-            if bad := self.arrays.differing(piece):
-                found.append(Damage(line, piece.number, piece.start, f"checksum of {', '.join(bad)} differs"))
+        for place, line in self.index.counted():
+            if bad := self.arrays.differing(line):
+                episodes = tuple(line.pieces.number.tolist())
+                found.append(Damage(place, episodes, f"checksum of {', '.join(bad)} differs"))
         return sorted(found)
 
     def flush(self, *, sync: bool = False) -> None:
@@ -230,22 +239,36 @@ class EpisodeStore:
         if self.lock is None:
             raise StoreError(f"{self.folder} is open for reading", "one open for writing", "open(folder, write=True)")
 
-    def _lines(self, pieces: Sequence[Episode], given: Sequence[Mapping[str, list[np.ndarray]]]) -> list[Piece]:
-        """The lines for these pieces; StoreError if one does not continue its episode."""
-        row, reached, lines = self.index.rows, dict[int, tuple[int | None, float]](), list[Piece]()
-        for piece, arrays in zip(pieces, given, strict=True):
+    def _write(self, sheets: Sequence[Sheet]) -> None:
+        row, lines = self.index.rows, list[Line]()
+        try:
+            for sheet in sheets:
+                sums, packed = self.arrays.write(row, sheet)
+                lines.append(Line(row, sheet.rows, sheet.table, sheet.source, sums, packed))
+                row += lines[-1].rows
+            self.index.append(lines)
+        except OSError as full:
+            self.arrays.rewind()
+            raise StoreError(
+                f"{self.folder} can not grow: {full.strerror}",
+                f"room for {sum(int(sheet.table.length.sum()) for sheet in sheets)} more steps",
+                f"make room and go on; the {self.steps} steps that it holds are whole",
+            ) from full
+
+    def _returns(self, pieces: Sequence[Episode]) -> list[float]:
+        """Each episode's return up to the end of the piece; StoreError if one does not continue its episode."""
+        reached, returns = dict[int, tuple[int | None, float]](), list[float]()
+        for piece in pieces:
             step, so_far = reached.get(piece.number) or self.index.table.reached(piece.number)
             if step != piece.start:
-                raise StoreError(
-                    f"a piece of episode {piece.number} from step {piece.start}",
-                    "none, it has ended" if step is None else f"a piece from step {step}",
-                    f"number new episodes from {self.next_number} on, and leave out no piece",
-                )
-            total = so_far + float(piece.reward.sum(dtype=np.float64))
-            crc = {name: checksum(parts) for name, parts in arrays.items()}
-            source = {} if piece.start else piece.source
-            flags = (piece.terminated, piece.truncated)
-            lines.append(Piece(piece.number, piece.start, len(piece), row, *flags, total, source, crc))
-            reached[piece.number] = (None if piece.ended else piece.start + len(piece), total)
-            row += len(piece) + 1
-        return lines
+                raise self._gap(piece.number, piece.start, step)
+            returns.append(so_far + float(piece.reward.sum(dtype=np.float64)))
+            reached[piece.number] = (None if piece.ended else piece.start + len(piece), returns[-1])
+        return returns
+
+    def _gap(self, number: int, start: int, reached: int | None) -> StoreError:
+        return StoreError(
+            f"a piece of episode {number} from step {start}",
+            "none, it has ended" if reached is None else f"a piece from step {reached}",
+            f"number new episodes from {self.next_number} on, and leave out no piece",
+        )

@@ -3,58 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from worldmodels.core.errors import StoreError
+from worldmodels.data.growing import Growing
 
 _START_BITS = 32  # a piece is found under (episode << 32) + first step
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One line of the index: steps `start` to `start + length` of an episode lie at `row` and after.
+class Pieces:
+    """Pieces of different episodes that were written together: steps `start` to `start + length` of each.
 
-    `return_` sums the rewards from the episode's beginning to the end of this piece. `crc` has one checksum per array,
-    over the length + 1 rows, and `at` the byte and number of bytes of each compressed one.
+    They lie at `row` and after, except for the observation after the last step, which lies at `last`. `return_` sums
+    the rewards from the episode's beginning to the end of the piece.
     """
 
-    number: int
-    start: int
-    length: int
-    row: int
-    terminated: bool
-    truncated: bool
-    return_: float
-    source: Mapping[str, Any] = field(default_factory=dict)
-    crc: Mapping[str, int] = field(default_factory=dict)
-    at: dict[str, Sequence[int]] = field(default_factory=dict)
+    number: Int64[np.ndarray, " n"]
+    start: Int64[np.ndarray, " n"]
+    length: Int64[np.ndarray, " n"]
+    row: Int64[np.ndarray, " n"]
+    last: Int64[np.ndarray, " n"]
+    terminated: Bool[np.ndarray, " n"]
+    truncated: Bool[np.ndarray, " n"]
+    return_: Float64[np.ndarray, " n"]
 
-
-class Growing:
-    """A numpy vector with room at its end."""
-
-    def __init__(self, dtype: str) -> None:
-        self.room, self.size = np.zeros(64, dtype), 0
+    def __len__(self) -> int:
+        return len(self.number)
 
     @property
-    def values(self) -> np.ndarray:
-        return self.room[: self.size]
+    def ended(self) -> Bool[np.ndarray, " n"]:
+        return self.terminated | self.truncated
 
-    def insert(self, position: int, value: Any) -> None:
-        """Cheap near the end, where new pieces belong: only what stands behind `position` moves."""
-        if self.size == len(self.room):
-            self.room = np.concatenate([self.room, np.zeros_like(self.room)])
-        if position < self.size:
-            self.room[position + 1 : self.size + 1] = self.room[position : self.size]
-        self.room[position] = value
-        self.size += 1
-
-    def append(self, value: Any) -> None:
-        self.insert(self.size, value)
+    def some(self, chosen: Bool[np.ndarray, " n"]) -> Pieces:
+        return Pieces(**{name: column[chosen] for name, column in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -89,10 +75,10 @@ class Table:
     """
 
     def __init__(self) -> None:
-        self.key, self.row, self.start = Growing("int64"), Growing("int64"), Growing("int64")
+        self.key, self.row, self.start, self.last = (Growing("int64") for _ in range(4))
         self.number, self.length = Growing("int64"), Growing("int64")
         self.return_, self.terminated, self.truncated = Growing("float64"), Growing("bool"), Growing("bool")
-        self.arrived = Arrivals(Growing("int64"), Growing("int64"), Growing("int64"), Growing("int64"))
+        self.arrived = Arrivals(*(Growing("int64") for _ in range(4)))
         self.source: list[Mapping[str, Any]] = []
         self.place: dict[int, int] = {}
         self.steps = 0
@@ -108,25 +94,39 @@ class Table:
         ended = self.terminated.values[place] or self.truncated.values[place]
         return None if ended else int(self.length.values[place]), float(self.return_.values[place])
 
-    def add(self, piece: Piece) -> None:
-        """The caller has asked `reached`."""
-        place = self.place.get(piece.number)
-        if place is None:
-            place = self.place[piece.number] = len(self)
-            self.source.append(piece.source)
-            for column in (self.number, self.length, self.return_, self.terminated, self.truncated):
-                column.append(0)
-            self.number.values[place] = piece.number
-        key = (place << _START_BITS) + piece.start
-        position = int(np.searchsorted(self.key.values, key))
-        for column, value in ((self.key, key), (self.row, piece.row), (self.start, piece.start)):
-            column.insert(position, value)
-        for column, value in zip(self.arrived, (place, piece.start, piece.length, piece.row), strict=True):
-            column.append(value)
-        self.length.values[place] = piece.start + piece.length
-        self.return_.values[place] = piece.return_
-        self.terminated.values[place], self.truncated.values[place] = piece.terminated, piece.truncated
-        self.steps += piece.length
+    def find(self, pieces: Pieces) -> tuple[Int64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+        """The place of each piece's episode, -1 for a new one; and whether the piece is the next one of it."""
+        place = np.array([self.place.get(number, -1) for number in pieces.number.tolist()], np.int64)
+        known = np.flatnonzero(place >= 0)
+        fits = pieces.start == 0
+        there = place[known]
+        over = self.terminated.values[there] | self.truncated.values[there]
+        fits[known] = (pieces.start[known] == self.length.values[there]) & ~over
+        return place, fits
+
+    def add(self, pieces: Pieces, place: Int64[np.ndarray, " n"], row: int, source: Mapping[str, Any]) -> None:
+        """Pieces and places as `find` told and approved; their rows count from `row` on."""
+        new = place < 0
+        count = int(np.count_nonzero(new))
+        if count:
+            place[new] = range(len(self), len(self) + count)
+            self.place.update(zip(pieces.number[new].tolist(), place[new].tolist(), strict=True))
+            self.source.extend([source] * count)
+            self.number.append(pieces.number[new])
+            for column in (self.length, self.return_, self.terminated, self.truncated):
+                column.append(np.zeros(count))
+        rows, key = pieces.row + row, (place << _START_BITS) + pieces.start
+        order = np.argsort(key)
+        at = np.searchsorted(self.key.values, key[order])
+        for column, values in ((self.key, key), (self.row, rows), (self.start, pieces.start)):
+            column.weave(at, values[order])
+        self.last.weave(at, pieces.last[order] + row)
+        for column, values in zip(self.arrived, (place, pieces.start, pieces.length, rows), strict=True):
+            column.append(values)
+        self.length.values[place] = pieces.start + pieces.length
+        self.return_.values[place] = pieces.return_
+        self.terminated.values[place], self.truncated.values[place] = pieces.terminated, pieces.truncated
+        self.steps += int(pieces.length.sum())
 
     def episodes(self) -> Episodes:
         values = (self.number, self.length, self.return_, self.terminated, self.truncated)
@@ -143,9 +143,11 @@ class Table:
 
     def rows(self, place: Int64[np.ndarray, "..."], step: Int64[np.ndarray, "..."]) -> Int64[np.ndarray, "..."]:
         """The row of each step; step = length is the final observation."""
-        key = (place << _START_BITS) + np.minimum(step, self.length.values[place] - 1)
+        length = self.length.values[place]
+        key = (place << _START_BITS) + np.minimum(step, length - 1)
         piece = np.searchsorted(self.key.values, key, side="right") - 1
-        return self.row.values[piece] + step - self.start.values[piece]
+        row = self.row.values[piece] + step - self.start.values[piece]
+        return np.where(step == length, self.last.values[piece], row)
 
     def inside(
         self, place: Int64[np.ndarray, " B"], first: Int64[np.ndarray, " B"], count: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch, Episode, join
 from worldmodels.core.protocols import Env, EnvRecipe, Policy
 from worldmodels.core.rng import Rng
+from worldmodels.data.block import Block
 from worldmodels.data.driver import Driver
 from worldmodels.data.rollout import assemble
 
@@ -34,16 +36,20 @@ def _windows(env: Env, policy: Policy, rng: Rng, amount: tuple[int, int, int]) -
     driver = Driver(env, policy, rng)
     pieces: dict[int, list[Episode]] = {}
     for _ in range(steps):
-        for piece in driver.step():
-            pieces.setdefault(piece.number, []).append(piece)
-    for piece in driver.flush():
-        pieces.setdefault(piece.number, []).append(piece)
+        _sort(driver.step(), pieces)
+    _sort(driver.flush(), pieces)
     episodes = sorted((join(parts) for parts in pieces.values()), key=len, reverse=True)
     if not episodes:
         raise ConfigError("nothing was played", "at least one step", "set steps to 1 or more")
     chosen = [episodes[i % len(episodes)] for i in range(windows)]
     taken = [[_part(episode, length, rng)] for episode in chosen]
     return assemble(taken, env.spec, driver.extras)
+
+
+def _sort(blocks: Sequence[Block], pieces: dict[int, list[Episode]]) -> None:
+    for block in blocks:
+        for piece in block.pieces():
+            pieces.setdefault(piece.number, []).append(piece)
 
 
 def _part(episode: Episode, length: int, rng: Rng) -> Episode:

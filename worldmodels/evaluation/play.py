@@ -70,31 +70,38 @@ def play(env: Env, policy: Policy, *, episodes: int, rng: Rng, limit: int = 100_
     driver = Driver(env, policy, rng, explore=False)
     owed = [episodes // env.width + (lane < episodes % env.width) for lane in range(env.width)]
     lanes = [_Lane() for _ in owed]
-    while any(len(lane.returns) < count and not lane.stuck for lane, count in zip(lanes, owed, strict=True)):
-        for piece, number in zip(driver.step(), driver.lanes_cut, strict=True):
-            lanes[number].add(float(piece.reward.sum()), len(piece), piece.ended)
-            lanes[number].stuck = lanes[number].steps >= limit
-    kept = [pair for lane, count in zip(lanes, owed, strict=True) for pair in lane.counted(count)]
+    while any(len(lane.episodes) < count and not lane.stuck for lane, count in zip(lanes, owed, strict=True)):
+        for block in driver.step():
+            driver.reuse(block)
+        for lane in lanes:
+            lane.steps += 1
+        for at, total, length in driver.drain_lanes():
+            lanes[at].add(total, length)
+        _stop(driver, lanes, limit)
+    kept = [episode for lane, count in zip(lanes, owed, strict=True) for episode in lane.episodes[:count]]
     returns, lengths, cut = zip(*kept, strict=True)
     return Summary(returns, lengths, sum(cut))
 
 
 class _Lane:
-    """The episodes of one world: those that ended, and what is known of the one that runs."""
+    """The episodes of one world: return, length, and whether it was cut. `steps` are those of the one that runs."""
 
     def __init__(self) -> None:
-        self.returns: list[tuple[float, int, bool]] = []
-        self.total, self.steps, self.stuck = 0.0, 0, False
+        self.episodes: list[tuple[float, int, bool]] = []
+        self.steps, self.stuck = 0, False
 
-    def add(self, reward: float, steps: int, ended: bool) -> None:
-        self.total, self.steps = self.total + reward, self.steps + steps
-        if ended:
-            self.returns.append((self.total, self.steps, False))
-            self.total, self.steps = 0.0, 0
+    def add(self, total: float, length: int) -> None:
+        self.steps = 0
+        if not self.stuck:
+            self.episodes.append((total, length, False))
 
-    def counted(self, count: int) -> list[tuple[float, int, bool]]:
-        running = [(self.total, self.steps, True)] if self.stuck else []
-        return [*self.returns, *running][:count]
+
+def _stop(driver: Driver, lanes: list[_Lane], limit: int) -> None:
+    """Count the running episode of each world that has reached the limit as it stands, and none after it."""
+    for at, lane in enumerate(lanes):
+        if lane.steps >= limit and not lane.stuck:
+            lane.stuck = True
+            lane.episodes.append((float(driver.running().total[at]), lane.steps, True))
 
 
 @contextmanager
