@@ -56,7 +56,7 @@ def timed(steps: int, run: Callable[[], None]) -> Speed:
 
 
 def bare(env: Env, steps: int) -> Speed:
-    """The least that acting at random can cost."""
+    """Acting at random as one would write it without thinking."""
     rng = np.random.default_rng(0)
     env.reset(list(range(env.width)))
 

@@ -303,7 +303,7 @@ def test_a_damaged_line_hides_the_rest_of_its_episode_only(store):
     store.close()
     path = store.folder / "index.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
-    lines[3] = lines[3].replace(b'"start":[7]', b'"start":[6]')
+    lines[3] = lines[3].replace(b'"row":', b'"row":1')
     path.write_bytes(b"".join(lines))
     damaged = EpisodeStore.open(store.folder)
     assert [d.line for d in damaged.verify()] == [3, 5]

@@ -70,9 +70,13 @@ class Block:
     def nbytes(self) -> int:
         return sum(array.nbytes for array in self.arrays.values())
 
-    @cached_property
+    @property
     def table(self) -> Pieces:
         """The pieces of episodes, lane after lane; rows count from the block's first one, finals come after lanes."""
+        return self._table
+
+    @cached_property
+    def _table(self) -> Pieces:
         over = self._over
         stop = over.copy()
         stop[:, -1] = True
@@ -128,9 +132,13 @@ class Block:
         """The pieces of each lane, with arrays of their own."""
         lanes: list[list[Episode]] = [[] for _ in range(self.width)]
         columns = vars(self.table).values()
-        for number, start, length, row, last, terminated, truncated, _ in zip(*(c.tolist() for c in columns), strict=True):
+        for number, start, length, row, last, terminated, truncated, _ in zip(
+            *(c.tolist() for c in columns), strict=True
+        ):
             lane, begin = divmod(row, self.steps + 1)
-            given = {k: array[lane, begin : begin + length].copy() for k, array in self.arrays.items() if "obs." not in k}
+            given = {
+                k: array[lane, begin : begin + length].copy() for k, array in self.arrays.items() if "obs." not in k
+            }
             lanes[lane].append(
                 Episode(
                     {name: self._seen(name, lane, (begin, length, last)) for name, _ in self.buffer.obs},

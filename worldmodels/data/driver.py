@@ -11,8 +11,9 @@ from worldmodels.core.errors import ConfigError, ResumeError, SpecError
 from worldmodels.core.experience import Obs
 from worldmodels.core.protocols import Env, Policy
 from worldmodels.core.rng import Rng
-from worldmodels.core.spec import ArraySpec, describe
+from worldmodels.core.spec import EnvSpec
 from worldmodels.data.block import Block, Source, Standing
+from worldmodels.data.demand import declared_extras, demand
 from worldmodels.data.lanes import Lanes
 from worldmodels.data.memory import pack, unpack
 
@@ -28,15 +29,23 @@ class Driver:
     """
 
     def __init__(
-        self, env: Env, policy: Policy, rng: Rng, *, piece: int = 64, explore: bool = True, source: Source | None = None
+        self,
+        env: Env,
+        policy: Policy,
+        rng: Rng,
+        *,
+        piece: int | None = None,
+        explore: bool = True,
+        source: Source | None = None,
     ) -> None:
-        if piece < 1:
+        if piece is not None and piece < 1:
             raise ConfigError(f"pieces of {piece} steps", "at least 1", "set piece to 64")
         self.env, self.policy, self.rng = env, policy, rng
-        self.explore, self.source, self.piece = explore, dict(source or {}), piece
+        self.explore, self.source = explore, dict(source or {})
         self.spec, self.width = env.spec, env.width
         self.extras = {**env.spec.extras, **declared_extras(env, policy)}
-        self._lanes = Lanes(env.spec, self.extras, env.width, piece)
+        self.piece = piece or usual_piece(env.spec, env.width)
+        self._lanes = Lanes(env.spec, self.extras, env.width, self.piece)
         self._cut_steps = self._cut_episodes = 0  # taken and ended in blocks that were handed out
         self._finished: list[Finished] = []  # not asked for yet
         self._told = 0  # of the episodes that ended in the open block, so many are in `_finished` or were asked for
@@ -107,18 +116,16 @@ class Driver:
         moment = self.env.step(action)
         extras = {**moment.extras, **told} if moment.extras or told else told
         if not self._checked:
-            self._check(action, extras)
+            demand(self.env, self.extras, action, extras)
+            self._checked = True  # once per policy: a policy does not change its shapes
         over = moment.terminated | moment.truncated
         steps = self._lanes.write(action, moment, extras, over)
         self._obs, self._first = moment.obs, over
-        return self.flush() if steps == self.piece or self._left else ()
+        return self._hand_out(self.piece) if steps == self.piece or self._left else ()
 
     def flush(self) -> list[Block]:
         """What is open. The next step continues its episodes, so nothing is lost or told twice."""
-        blocks, self._left = self._left, []
-        if self._lanes.steps:
-            blocks.append(self._cut())
-        return blocks
+        return self._hand_out(1)
 
     def reuse(self, block: Block) -> None:
         """Nobody reads the block any more: its arrays may hold another one."""
@@ -195,40 +202,29 @@ class Driver:
         self._cut_episodes = episodes
         self._reset(number)
 
+    def _hand_out(self, least: int) -> list[Block]:
+        """What a restore left, and the open block if it has that many steps."""
+        blocks, self._left = self._left, []
+        if self._lanes.steps >= least:
+            blocks.append(self._cut())
+        return blocks
+
     def _cut(self) -> Block:
-        self._absorb()
-        self._cut_steps, self._cut_episodes, self._told = self.steps, self.episodes, 0
-        return self._lanes.cut(self.source)
+        block, told = self._lanes.cut(self.source), self._told
+        self._finished += block.finished[told:]
+        self._cut_steps, self._told = self._cut_steps + len(block), 0
+        self._cut_episodes += len(block.finished)
+        return block
 
     def _absorb(self) -> None:
         """Take the episodes that ended in the open block into `_finished`."""
-        if self._lanes.ended > self._told:
+        ended = self._lanes.ended
+        if ended > self._told:
             self._finished += self._lanes.view({}).finished[self._told :]
-            self._told = self._lanes.ended
-
-    def _check(self, action: np.ndarray, extras: Obs) -> None:
-        """Refuse what numpy would stretch or cast in silence. Once per policy: a policy does not change its shapes."""
-        expected = ArraySpec((self.width, *self.spec.action.shape), self.spec.action.dtype)
-        _refuse("action", ArraySpec(action.shape, action.dtype.name), expected)
-        for name, array in extras.items():
-            if name not in self.extras:
-                raise SpecError(f"an extra {name!r}", f"one of {sorted(self.extras)}", f"declare {name!r} as an extra")
-            spec = self.extras[name]
-            _refuse(name, ArraySpec(array.shape, array.dtype.name), ArraySpec((self.width, *spec.shape), spec.dtype))
-        self._checked = True
+            self._told = ended
 
 
-def declared_extras(env: Env, policy: Policy) -> dict[str, ArraySpec]:
-    """What a policy tells beside its actions: its attribute `extras`, or what it tells when it is asked once."""
-    declared = getattr(policy, "extras", None)
-    if declared is not None:
-        return dict(declared)
-    obs = {name: array.zeros(env.width) for name, array in env.spec.obs.items()}
-    first, memory = np.ones(env.width, bool), policy.initial(env.width)
-    _, _, told = policy.act(obs, first, memory, explore=True, rng=Rng(0, "probe"))
-    return {name: ArraySpec(array.shape[1:], array.dtype.name) for name, array in told.items()}
-
-
-def _refuse(name: str, found: ArraySpec, expected: ArraySpec) -> None:
-    if (found.shape, found.dtype) != (expected.shape, expected.dtype):
-        raise SpecError(f"{name} is {describe(found)}", describe(expected), "return one per world, in this dtype")
+def usual_piece(spec: EnvSpec, width: int) -> int:
+    """64 steps; up to four times as many while a block of all worlds has less than 2 MiB of observations."""
+    step = width * sum(array.size * np.dtype(array.dtype).itemsize for array in spec.obs.values())
+    return min(256, max(64, (2 << 20) // step))

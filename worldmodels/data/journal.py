@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from worldmodels.data.table import Pieces
+
+_COLUMNS = {
+    "number": "<i8",
+    "start": "<u4",
+    "length": "<u4",
+    "row": "<u4",
+    "last": "<u4",
+    "terminated": "?",
+    "truncated": "?",
+    "return_": "<f8",
+}
+_WIDE = {"<u4": "<i8"}
 
 
 class Chunks(NamedTuple):
@@ -27,7 +40,7 @@ class Chunks(NamedTuple):
 class Line:
     """A block: its rows lie at `row` and after, in `parts` of so many rows each. The rows of `pieces` count from there.
 
-    `source` is where new episodes come from. `sums` has a checksum per array over all rows (of their bytes in the file).
+    `source` is where new episodes come from. `sums` has a checksum per array, of its bytes in the file.
     """
 
     row: int
@@ -43,10 +56,12 @@ class Line:
 
 
 def encode(line: Line) -> bytes:
-    """The line as JSON, a blank, and the checksum of that JSON in hexadecimal."""
-    tree = {**vars(line), "pieces": {name: column.tolist() for name, column in vars(line.pieces).items()}}
-    for flag in ("terminated", "truncated"):
-        tree["pieces"][flag] = np.flatnonzero(getattr(line.pieces, flag)).tolist()
+    """The line as JSON, a blank, and the checksum of that JSON in hexadecimal.
+
+    Columns are base64 of little-endian numbers: as lists, they would cost several times the rest of recording a block.
+    """
+    columns = {name: getattr(line.pieces, name).astype(kind).tobytes() for name, kind in _COLUMNS.items()}
+    tree = {**vars(line), "pieces": {name: b64encode(data).decode() for name, data in columns.items()}}
     body = json.dumps(tree, separators=(",", ":")).encode()
     return body + b" %08x\n" % zlib.crc32(body)
 
@@ -58,14 +73,13 @@ def decode(text: bytes) -> Line | None:
         return None
     try:
         tree = json.loads(body)
-        columns = tree.pop("pieces")
-        for flag in ("terminated", "truncated"):
-            marked, columns[flag] = columns[flag], np.zeros(len(columns["number"]), bool)
-            columns[flag][marked] = True
-        numbers = {n: np.array(c, np.float64 if n == "return_" else np.int64) for n, c in columns.items() if n[0] != "t"}
+        given = {name: np.frombuffer(b64decode(text), _COLUMNS[name]) for name, text in tree.pop("pieces").items()}
+        pieces = Pieces(
+            **{name: column.astype(_WIDE.get(column.dtype.str, column.dtype)) for name, column in given.items()}
+        )
         packed = {name: Chunks(*where) for name, where in tree.pop("packed").items()}
-        return Line(**tree, pieces=Pieces(**{**columns, **numbers}), packed=packed)
-    except (ValueError, TypeError, KeyError, IndexError):
+        return Line(**tree, pieces=pieces, packed=packed)
+    except (ValueError, TypeError, KeyError):
         return None
 
 

@@ -36,7 +36,9 @@ class Lanes:
     @property
     def ended(self) -> int:
         """Episodes that ended in the open block."""
-        return sum(len(next(iter(frames.values()))) for t, frames in self.finals if t < self.steps)
+        done = np.s_[:, : self.steps]
+        flags = (self.buffer.arrays[name][done] for name in ("terminated", "truncated"))
+        return int(np.count_nonzero(np.logical_or(*flags)))
 
     def clear(self) -> None:
         """Drop what is open."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from worldmodels.core.experience import Episode
 from worldmodels.core.spec import ArraySpec
-from worldmodels.data.table import Pieces
+from worldmodels.data.layout import Layout
+from worldmodels.data.table import Pieces, Table
 
 
 class Listed:
@@ -38,10 +39,6 @@ class Listed:
             return_=np.array(returns, np.float64),
         )
 
-    @property
-    def columns(self) -> dict[str, ArraySpec]:
-        return {name: ArraySpec(array.shape[1:], array.dtype.name) for name, array in self.arrays[0].items()}
-
     def parts(self, name: str) -> list[np.ndarray]:
         return [arrays[name] for arrays in self.arrays]
 
@@ -49,7 +46,33 @@ class Listed:
         return self.parts(name)
 
 
-def alike(pieces: Sequence[Episode]) -> list[list[int]]:
+def listed(pieces: Sequence[Episode], layout: Layout, table: Table) -> list[Listed]:
+    """The pieces in as few sheets as they fit in, in their order.
+
+    SpecError for other arrays than the layout's, StoreError for pieces that do not continue what the table has.
+    """
+    arrays, returns = [layout.arrays(piece) for piece in pieces], _returns(pieces, table)
+    for one in arrays:
+        layout.demand({name: ArraySpec(array.shape[1:], array.dtype.name) for name, array in one.items()})
+    return [
+        Listed([pieces[i] for i in group], [arrays[i] for i in group], [returns[i] for i in group])
+        for group in _alike(pieces)
+    ]
+
+
+def _returns(pieces: Sequence[Episode], table: Table) -> list[float]:
+    """Each episode's return up to the end of the piece."""
+    reached, returns = dict[int, tuple[int | None, float]](), list[float]()
+    for piece in pieces:
+        step, so_far = reached.get(piece.number) or table.reached(piece.number)
+        if step != piece.start:
+            raise table.gap(piece.number, piece.start, step)
+        returns.append(so_far + float(piece.reward.sum(dtype=np.float64)))
+        reached[piece.number] = (None if piece.ended else piece.start + len(piece), returns[-1])
+    return returns
+
+
+def _alike(pieces: Sequence[Episode]) -> list[list[int]]:
     """The places of pieces that may lie in one block, in order: one per episode, from one source."""
     groups: list[list[int]] = []
     numbers: set[int] = set()

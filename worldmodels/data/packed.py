@@ -11,8 +11,8 @@ import numpy as np
 
 from worldmodels.core.errors import StoreError
 from worldmodels.core.spec import ArraySpec
-from worldmodels.data.column import Column, Rows
 from worldmodels.data.checksum import checksum
+from worldmodels.data.column import Column, Rows
 from worldmodels.data.growing import Growing
 from worldmodels.data.journal import Chunks, Line
 

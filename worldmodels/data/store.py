@@ -19,7 +19,7 @@ from worldmodels.data.block import Block
 from worldmodels.data.index import Damage, Index
 from worldmodels.data.journal import Journal, Line
 from worldmodels.data.layout import Layout
-from worldmodels.data.listed import Listed, alike
+from worldmodels.data.listed import listed
 from worldmodels.data.lock import Lock
 from worldmodels.data.split import Split, split
 from worldmodels.data.table import Episodes
@@ -30,8 +30,9 @@ class EpisodeStore:
 
     Episodes come in blocks of pieces, one of each. A piece of T steps takes T + 1 rows of every array; the last one
     holds the final observation and zeros, and may lie apart. A block counts from the moment its line stands in the
-    index, which is written after its data: a process killed at any time leaves every counted block whole. A power cut may also take what the operating system had not yet put on the disk since
-    the last `flush(sync=True)` or `close()`; checksums tell.
+    index, which is written after its data: a process killed at any time leaves every counted block whole. A power cut
+    may also take what the operating system had not yet put on the disk since the last `flush(sync=True)` or `close()`;
+    checksums tell.
     """
 
     def __init__(self, folder: Path, *, write: bool) -> None:
@@ -92,7 +93,7 @@ class EpisodeStore:
     @property
     def next_number(self) -> int:
         """The first of the episode numbers that are free for a recording that goes on."""
-        return int(self.index.table.number.values.max(initial=-1)) + 1
+        return self.index.table.highest + 1
 
     @property
     def episodes(self) -> Episodes:
@@ -128,11 +129,7 @@ class EpisodeStore:
         """Add what a driver lived through. Errors as for `extend`; nothing is kept then."""
         self._demand_writer()
         self.layout.demand(block.columns)
-        _, fits = self.index.table.find(block.table)
-        if not fits.all():
-            at = int(np.argmin(fits))
-            number = int(block.table.number[at])
-            raise self._gap(number, int(block.table.start[at]), self.index.table.reached(number)[0])
+        self.index.table.demand(block.table)
         self._write([block])
 
     def extend(self, pieces: Sequence[Episode]) -> None:
@@ -141,14 +138,7 @@ class EpisodeStore:
         SpecError for other arrays, StoreError for a gap, an ended episode, or a full disk; nothing is kept then.
         """
         self._demand_writer()
-        arrays, returns = [self.layout.arrays(piece) for piece in pieces], self._returns(pieces)
-        sheets = [
-            Listed([pieces[i] for i in group], [arrays[i] for i in group], [returns[i] for i in group])
-            for group in alike(pieces)
-        ]
-        for one in arrays:
-            self.layout.demand({name: ArraySpec(array.shape[1:], array.dtype.name) for name, array in one.items()})
-        self._write(sheets)
+        self._write(listed(pieces, self.layout, self.index.table))
 
     def windows(
         self,
@@ -254,21 +244,3 @@ class EpisodeStore:
                 f"room for {sum(int(sheet.table.length.sum()) for sheet in sheets)} more steps",
                 f"make room and go on; the {self.steps} steps that it holds are whole",
             ) from full
-
-    def _returns(self, pieces: Sequence[Episode]) -> list[float]:
-        """Each episode's return up to the end of the piece; StoreError if one does not continue its episode."""
-        reached, returns = dict[int, tuple[int | None, float]](), list[float]()
-        for piece in pieces:
-            step, so_far = reached.get(piece.number) or self.index.table.reached(piece.number)
-            if step != piece.start:
-                raise self._gap(piece.number, piece.start, step)
-            returns.append(so_far + float(piece.reward.sum(dtype=np.float64)))
-            reached[piece.number] = (None if piece.ended else piece.start + len(piece), returns[-1])
-        return returns
-
-    def _gap(self, number: int, start: int, reached: int | None) -> StoreError:
-        return StoreError(
-            f"a piece of episode {number} from step {start}",
-            "none, it has ended" if reached is None else f"a piece from step {reached}",
-            f"number new episodes from {self.next_number} on, and leave out no piece",
-        )

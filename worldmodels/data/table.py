@@ -81,7 +81,7 @@ class Table:
         self.arrived = Arrivals(*(Growing("int64") for _ in range(4)))
         self.source: list[Mapping[str, Any]] = []
         self.place: dict[int, int] = {}
-        self.steps = 0
+        self.steps, self.highest = 0, -1  # the latter: of the numbers
 
     def __len__(self) -> int:
         return self.number.size
@@ -96,13 +96,31 @@ class Table:
 
     def find(self, pieces: Pieces) -> tuple[Int64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
         """The place of each piece's episode, -1 for a new one; and whether the piece is the next one of it."""
-        place = np.array([self.place.get(number, -1) for number in pieces.number.tolist()], np.int64)
+        place = np.full(len(pieces), -1)
+        old = np.flatnonzero(pieces.number <= self.highest)  # few: most are new
+        place[old] = [self.place.get(number, -1) for number in pieces.number[old].tolist()]
         known = np.flatnonzero(place >= 0)
         fits = pieces.start == 0
         there = place[known]
         over = self.terminated.values[there] | self.truncated.values[there]
         fits[known] = (pieces.start[known] == self.length.values[there]) & ~over
         return place, fits
+
+    def demand(self, pieces: Pieces) -> None:
+        """StoreError unless each piece is the next one of its episode."""
+        _, fits = self.find(pieces)
+        if not fits.all():
+            at = int(np.argmin(fits))
+            number, start = int(pieces.number[at]), int(pieces.start[at])
+            raise self.gap(number, start, self.reached(number)[0])
+
+    def gap(self, number: int, start: int, reached: int | None) -> StoreError:
+        """That a piece does not go on where its episode is."""
+        return StoreError(
+            f"a piece of episode {number} from step {start}",
+            "none, it has ended" if reached is None else f"a piece from step {reached}",
+            f"number new episodes from {self.highest + 1} on, and leave out no piece",
+        )
 
     def add(self, pieces: Pieces, place: Int64[np.ndarray, " n"], row: int, source: Mapping[str, Any]) -> None:
         """Pieces and places as `find` told and approved; their rows count from `row` on."""
@@ -113,6 +131,7 @@ class Table:
             self.place.update(zip(pieces.number[new].tolist(), place[new].tolist(), strict=True))
             self.source.extend([source] * count)
             self.number.append(pieces.number[new])
+            self.highest = max(self.highest, int(pieces.number.max()))
             for column in (self.length, self.return_, self.terminated, self.truncated):
                 column.append(np.zeros(count))
         rows, key = pieces.row + row, (place << _START_BITS) + pieces.start

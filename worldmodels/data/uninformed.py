@@ -27,5 +27,6 @@ class Random:
         self, obs: Obs, first: np.ndarray, memory: Memory, *, explore: bool, rng: Rng
     ) -> tuple[np.ndarray, Memory, Obs]:
         if self.spec.discrete:
-            return rng.numpy.integers(self.spec.action_size, size=len(first)), memory, {}
+            # A third of the time of `integers`, which counts where worlds are fast; as even, to one part in 2**50.
+            return (rng.numpy.random(len(first)) * self.spec.action_size).astype(np.int64), memory, {}
         return rng.numpy.random((len(first), self.spec.action_size), np.float32) * 2 - 1, memory, {}

@@ -1,0 +1,42 @@
+"""What a policy may tell a driver, and whether it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from worldmodels.core.errors import SpecError
+from worldmodels.core.experience import Obs
+from worldmodels.core.protocols import Env, Policy
+from worldmodels.core.rng import Rng
+from worldmodels.core.spec import ArraySpec, describe
+
+
+def demand(env: Env, declared: Mapping[str, ArraySpec], action: np.ndarray, extras: Obs) -> None:
+    """Refuse what numpy would stretch or cast in silence."""
+    spec, width = env.spec, env.width
+    _refuse(
+        "action", ArraySpec(action.shape, action.dtype.name), ArraySpec((width, *spec.action.shape), spec.action.dtype)
+    )
+    for name, array in extras.items():
+        if name not in declared:
+            raise SpecError(f"an extra {name!r}", f"one of {sorted(declared)}", f"declare {name!r} as an extra")
+        one = declared[name]
+        _refuse(name, ArraySpec(array.shape, array.dtype.name), ArraySpec((width, *one.shape), one.dtype))
+
+
+def declared_extras(env: Env, policy: Policy) -> dict[str, ArraySpec]:
+    """What a policy tells beside its actions: its attribute `extras`, or what it tells when it is asked once."""
+    declared = getattr(policy, "extras", None)
+    if declared is not None:
+        return dict(declared)
+    obs = {name: array.zeros(env.width) for name, array in env.spec.obs.items()}
+    first, memory = np.ones(env.width, bool), policy.initial(env.width)
+    _, _, told = policy.act(obs, first, memory, explore=True, rng=Rng(0, "probe"))
+    return {name: ArraySpec(array.shape[1:], array.dtype.name) for name, array in told.items()}
+
+
+def _refuse(name: str, found: ArraySpec, expected: ArraySpec) -> None:
+    if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+        raise SpecError(f"{name} is {describe(found)}", describe(expected), "return one per world, in this dtype")
