@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 
+import worldmodels
 from worldmodels.callback.guard import DivergedError
 from worldmodels.core.errors import LockError, ResumeError
 from worldmodels.data.lock import Lock
@@ -146,6 +148,42 @@ def test_another_config_in_the_same_folder_is_refused_by_key() -> None:
     run("name=a", "budget.updates=5")
     with pytest.raises(ResumeError, match=r"seed: 0 -> 1"):
         run("name=a", "seed=1")
+
+
+def test_a_checkpoint_of_another_run_is_refused_by_key() -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        run(f"name={name}", f"seed={seed}", "budget.updates=5")
+    a, b = (Folder(Path("runs/train", name)) for name in "ab")
+    shutil.copy(b.last, a.last)
+    with pytest.raises(ResumeError, match=r"(?s)another config.*seed: 1 -> 0"):
+        run("name=a", "budget.updates=9")
+
+
+def test_a_checkpoint_of_other_weights_is_refused_by_name() -> None:
+    folder = run("name=a", "budget.updates=5").folder
+    kept = learned(folder)
+    kept["state_dict"]["net.weight"] = torch.zeros(3, 3)
+    torch.save(kept, folder.last)
+    with pytest.raises(ResumeError, match=r"net\.weight: \(3, 3\) -> "):
+        run("name=a", "budget.updates=9")
+
+
+def test_half_a_checkpoint_is_refused_for_training_and_for_acting() -> None:
+    folder = run("name=a", "budget.updates=5").folder
+    for kept in (folder.last.read_bytes()[:1000], b""):
+        folder.last.write_bytes(kept)
+        with pytest.raises(ResumeError, match="can not be read"):
+            run("name=a", "budget.updates=9")
+        with pytest.raises(ResumeError, match="can not be read"):
+            worldmodels.load(folder.path)
+
+
+def test_cadences_may_change_and_other_threads_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    run("name=a", "budget.updates=5")
+    run("name=a", "budget.updates=9", "callback.score.every=3")
+    assert "warning" not in capsys.readouterr().out
+    run("name=a", "budget.updates=12", "threads=null")
+    assert "threads: 1 -> None" in capsys.readouterr().out
 
 
 def test_a_second_process_is_refused_by_name_of_the_owner() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytorch_lightning as L
 import torch
 from omegaconf import DictConfig
 
+from worldmodels.callback.origin import Origin
 from worldmodels.callback.watcher import spare
 from worldmodels.core.protocols import EnvRecipe
 from worldmodels.core.rng import Rng
@@ -32,13 +34,13 @@ class Parts:
     trainer: L.Trainer
 
 
-def build(cfg: DictConfig, folder: Folder) -> Parts:
-    """Everything that `conf/train.yaml` describes."""
+def build(cfg: DictConfig, config: Mapping[str, Any], folder: Folder) -> Parts:
+    """Everything that `conf/train.yaml` describes; `config` is the same as plain data, to be kept."""
     recipe, plan = make(cfg.get("env")), make(cfg.data)
     spec = plan.spec(recipe)
     stage = build_stage(cfg, spec)
     data = Data(plan, recipe, folder.path, Rng(cfg.seed, "data"))
-    callbacks = [make(each) for each in cfg.callback.values() if each is not None]
+    callbacks = [Origin(config), *(make(each) for each in cfg.callback.values() if each is not None)]
     loggers = [make(each) for each in (cfg.get("logger") or {}).values() if each is not None]
     trainer = make(cfg.trainer, callbacks=callbacks, logger=loggers or False, default_root_dir=str(folder.path))
     spare(stage)

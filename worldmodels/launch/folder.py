@@ -16,7 +16,8 @@ import yaml
 from worldmodels.core.errors import ConfigError, ResumeError
 
 UNNAMED = ("force", "threads", "study", "name", "logger", "paths")  # how a run is watched, not what it is
-# May change when a run is resumed: a larger budget continues a finished run, callbacks only watch.
+# May change when a run is resumed: a larger budget continues a finished run, and callbacks watch without a say in what
+# is learned, so their cadences are free. (Threads only round; a change of them is warned of.)
 FREE = (*UNNAMED, "budget", "callback")
 LONGEST = 120  # characters of a folder's name; file systems allow 255
 
@@ -137,7 +138,7 @@ class Folder:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Lines `key: old -> new` for every key that would change the run."""
+    """Lines `key: old -> new` for every key that would change the run; those in FREE, such as cadences, do not."""
     was, now = _flat(old), _flat(new)
     return [
         f"{key}: {was.get(key, 'absent')} -> {now.get(key, 'absent')}"

@@ -18,6 +18,7 @@ from worldmodels.core.protocols import Env, EnvRecipe, Policy
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
 from worldmodels.evaluation.play import Summary, play
+from worldmodels.launch import checkpoint as checkpoint_file
 from worldmodels.launch.build import build_stage
 from worldmodels.launch.compose import make
 from worldmodels.launch.folder import Folder
@@ -103,9 +104,10 @@ def load(folder: str | PathLike[str], checkpoint: str = "last") -> Run:
     config = found.read_config()
     path = _checkpoint(found, checkpoint)
     spec = EnvSpec.from_json(json.loads(found.spec.read_text()))
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    state = checkpoint_file.read(path)["state_dict"]
     with torch.random.fork_rng():
         stage = build_stage(OmegaConf.create(config), spec)
+    checkpoint_file.fit(path, state, stage)
     stage.load_state_dict(state)
     return Run(found, config, spec, stage.eval())
 

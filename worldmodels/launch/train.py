@@ -7,7 +7,7 @@ import logging
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from worldmodels.data.lock import Lock
 from worldmodels.evaluation.page import write_page
 from worldmodels.evaluation.play import aside
 from worldmodels.evaluation.table import JsonTable
-from worldmodels.launch import console
+from worldmodels.launch import checkpoint, console
 from worldmodels.launch.build import Parts, build
 from worldmodels.launch.compose import make, plain
 from worldmodels.launch.folder import Folder, run_name, write_text
@@ -75,11 +75,13 @@ def _run(cfg: DictConfig, config: dict[str, Any], folder: Folder) -> Outcome:
     _quiet()
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
-    parts = build(cfg, folder)
+    parts = build(cfg, config, folder)
+    resumed = folder.last if folder.last.is_file() else None
+    notes = checkpoint.demand(resumed, config, parts.stage) if resumed else []
     write_text(folder.spec, json.dumps(parts.spec.to_json(), indent=2) + "\n")
     record(folder.path / "provenance.json", resume=_resume(parts))
-    resumed = folder.last if folder.last.is_file() else None
-    console.begin(folder, resumed, preflight(config, parts.stage, parts.spec, folder.path))
+    check = preflight(config, parts.stage, parts.spec, folder.path)
+    console.begin(folder, resumed, replace(check, warnings=[*check.warnings, *notes]))
     try:
         parts.trainer.fit(parts.stage, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
         interrupt = find(parts.trainer, Interrupt)
