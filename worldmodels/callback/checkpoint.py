@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as L
+import torch
 from pytorch_lightning.callbacks import Checkpoint as LastInLine
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from worldmodels.callback.moment import epoch_ends
 from worldmodels.callback.watcher import Watcher
+
+
+class Straight(TorchCheckpointIO):
+    """Writes where it is told to; Lightning's own goes by way of the system's temporary folder, which may be small."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
+        whole = io.BytesIO()
+        torch.save(checkpoint, whole)
+        Path(path).write_bytes(whole.getbuffer())
 
 
 class Checkpoint(Watcher, LastInLine):
@@ -25,6 +37,9 @@ class Checkpoint(Watcher, LastInLine):
     def __init__(self, folder: str, every: int, pause: float) -> None:
         self.folder, self.every, self.pause = Path(folder), every, pause
         self.cut_at = -float("inf")
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:  # noqa: ARG002
+        trainer.strategy.checkpoint_io = Straight()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         self.cut_at = time.monotonic()

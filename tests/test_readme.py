@@ -1,0 +1,116 @@
+"""README's commands are executed as they are written, in one folder, and what else it claims is looked up."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from worldmodels.launch.compose import conf
+
+REPOSITORY = Path(__file__).parents[1]
+README = (REPOSITORY / "README.md").read_text()
+# Words that make training short, put behind those of README. Recordings are made as written.
+BRIEF = ["budget.updates=2", "data.updates=2", "evaluation.episodes=2", "evaluation.limit=50"]
+ACTING = ["data.warmup=200", "data.sampler.batch=4"]
+MORE = {
+    "world_model_offline": [*BRIEF, "data.batch=4", "data.held_batches=1"],
+    "dqn_minatar": [*BRIEF, *ACTING],
+    "ppo_minatar": [*BRIEF[:1], *BRIEF[2:], "data.steps=16", "data.passes=1"],
+    "dreamer_minatar": [*BRIEF, *ACTING, "callback.film.batches=1"],
+}
+
+
+def block(kind: str) -> str:
+    """The one fenced block of a language."""
+    (found,) = re.findall(rf"```{kind}\n(.*?)```", README, re.DOTALL)
+    return found
+
+
+def lengthened(line: str) -> list[str]:
+    """The words of a line, and for training those that make it short."""
+    words = shlex.split(line)
+    if words[:2] != ["python", "train.py"]:
+        return words
+    experiment = next((w.partition("=")[2] for w in words if w.startswith("+experiment=")), "dreamer_minatar")
+    return [*words, *MORE[experiment]]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every command of README has been given, one after the other."""
+    place = tmp_path_factory.mktemp("readme")
+    for script in ("train.py", "record.py"):
+        (place / script).symlink_to(REPOSITORY / script)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    for line in block("bash").splitlines():
+        done = subprocess.run(lengthened(line), cwd=place, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        assert "Traceback" not in done.stderr, line
+    return place
+
+
+def test_the_commands_leave_what_they_promise(place: Path) -> None:
+    assert (place / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in (place / "recordings").iterdir()} > {"minatar-breakout-random"}
+    finished = {path.parent.parent.name for path in (place / "runs").rglob("done.json")}
+    assert finished == {path.stem for path in (conf() / "experiment").glob("*.yaml")}
+
+
+def test_the_snippet_loads_the_run_and_acts(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    exec(compile(block("python"), "README.md", "exec"), {})
+    assert len(ast.literal_eval(capsys.readouterr().out)) == 5
+
+
+def test_a_runs_folder_looks_as_it_is_drawn(place: Path) -> None:
+    (tree,) = re.findall(r"```\nruns/<study>/<name>/[^\n]*\n(.*?)```", README, re.DOTALL)
+    run = place / "runs" / "dreamer_minatar" / "mine"
+    drawn = [line.split()[0] for line in tree.splitlines() if line.startswith("  ") and line[2] != " "]
+    assert len(drawn) >= 8
+    for name in drawn:
+        assert (run / name).exists(), name
+
+
+def test_the_two_commands_are_targets_of_the_makefile() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    named = re.findall(r"^    make (\w+)", README, re.MULTILINE)
+    assert named == ["demo", "test"]
+    for target in named:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_the_table_of_stages_is_that_of_the_configs() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\| `(\w+)` \|", README, re.MULTILINE)
+    assert {stage for stage, _ in rows} == {path.stem for path in (conf() / "stage").glob("*.yaml")}
+    assert {name for _, name in rows} == {path.stem for path in (conf() / "experiment").glob("*.yaml")}
+    for stage, name in rows:
+        assert f"override /stage: {stage}\n" in (conf() / "experiment" / f"{name}.yaml").read_text()
+
+
+def test_the_extras_are_those_of_the_package() -> None:
+    (named,) = re.findall(r"any of the extras `([^`]*)`", README)
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(named.split()) == set(extras) - {"dev", "bench", "all"}
+
+
+def test_the_layers_are_the_folders_of_the_package() -> None:
+    (named,) = re.findall(r"imports only go down: (`core`.*?`command`)", README, re.DOTALL)
+    folders = {path.parent.name for path in (REPOSITORY / "worldmodels").glob("*/__init__.py")}
+    assert set(re.findall(r"\w+", named)) == folders
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)]*)\)", README):
+        if not target.startswith("http"):
+            assert (REPOSITORY / target).exists(), target
