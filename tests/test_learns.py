@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from worldmodels.data.rollout import Rollout
 from worldmodels.data.sampler import Prioritised, Uniform
 from worldmodels.env.dummy import Dummy
 from worldmodels.evaluation.play import play
+from worldmodels.model.recurrence import Recurrence
+from worldmodels.model.rssm import RSSM
+from worldmodels.nn.action import ActionHead
+from worldmodels.nn.decoder import Decoder
+from worldmodels.nn.encoder import Encoder
+from worldmodels.nn.heads import BinaryHead, TwoHotHead
 from worldmodels.stage.dqn import DQN
+from worldmodels.stage.dreamer import Dreamer, Imagination
 from worldmodels.stage.ppo import PPO
 from worldmodels.stage.stage import Stage
 
@@ -90,3 +98,43 @@ def test_ppo_names_the_column_of_the_moving_dot(tmp_path):
     stage = PPO(world.spec(), net=NET, lr=3e-3, discount=0.5, kl_stop=0.1)
     plan = Rollout(width=8, steps=32, passes=4, minibatches=2)
     assert learn(stage, plan, world, tmp_path, 8 * 40) > 0.95 * world.optimal_return
+
+
+def dreamer(world: Dummy, rate: float, imagination: Imagination) -> tuple[Dreamer, Replay]:
+    torch.manual_seed(0)
+    size: dict[str, Any] = {"units": 32, "norm": "layer"}
+    number = partial(TwoHotHead, **size, bins=21, limit=3.0)
+    model = partial(
+        RSSM,
+        encoder=partial(Encoder, **size, grid="mlp"),
+        recurrence=partial(Recurrence, deter=32, stoch=4, classes=8, hidden=32, gru="norm", norm="layer"),
+        decoder=partial(Decoder, **size, grid="mlp"),
+        reward=number,
+        cont=partial(BinaryHead, **size),
+    )
+    rates = {"model": 3e-3, "actor": rate, "critic": rate}
+    stage = Dreamer(
+        world.spec(),
+        model,
+        partial(ActionHead, **size, layers=1),
+        number,
+        rates=rates,
+        clips=dict.fromkeys(rates, 100.0),
+        eps=1e-5,
+        imagination=imagination,
+    )
+    sampler = Uniform(length=8, batch=16, cross=True)
+    return stage, Replay(sampler, width=8, warmup=400, steps_per_update=8.0, piece=8, updates=100)
+
+
+def test_dreamer_walks_the_corridor_the_shortest_way(tmp_path):
+    world = Dummy("corridor")
+    stage, plan = dreamer(world, 1e-3, Imagination(horizon=5, starts=64, discount=0.9, entropy=1e-2))
+    assert learn(stage, plan, world, tmp_path, 300) == pytest.approx(world.optimal_return)
+
+
+def test_dreamer_names_the_column_of_the_moving_dot(tmp_path):
+    """What to do depends on what is seen now and pays on arrival: a shift in time anywhere shows."""
+    world = Dummy("dot", size=3, zoom=0, time_limit=16)
+    stage, plan = dreamer(world, 3e-3, Imagination(horizon=3, starts=64, discount=0.5, entropy=1e-2))
+    assert learn(stage, plan, world, tmp_path, 300) > 0.9 * world.optimal_return

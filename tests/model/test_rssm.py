@@ -13,6 +13,7 @@ from worldmodels.model.unroll import follow, track
 from worldmodels.nn.decoder import Decoder
 from worldmodels.nn.encoder import Encoder
 from worldmodels.nn.heads import BinaryHead, TwoHotHead
+from worldmodels.ops.categorical import draw, mixed
 
 SPEC = EnvSpec("tiny", {"grid": ArraySpec((5, 5, 3), "bool", "planes")}, action_size=4)
 
@@ -61,6 +62,48 @@ def test_an_episode_that_opens_inside_a_window_owes_nothing_to_what_came_before(
     assert not torch.allclose(whole.deter[0, 3], alone.deter[0, 0])
 
 
+def test_a_window_that_opens_an_episode_forgets_the_belief_that_it_is_given():
+    model = make()
+    obs, action, first = window()
+    first[2, 0] = False
+    embed, rng = model.encode({"grid": obs}), torch.Generator()
+    before = model.initial(3).map(lambda x: x + 1)
+    given, blank = (model.track(action, embed, first, x, rng=rng.manual_seed(0)).deter[:, 0] for x in (before, None))
+    torch.testing.assert_close(given[:2], blank[:2])
+    assert not torch.allclose(given[2], blank[2])
+
+
+def test_one_moment_follows_the_equations():
+    """Hafner et al. (2024), equation 3, with the projections of latent and action summed."""
+    model = make()
+    obs, action, first = window()
+    belief = model.track(action[:, :1], model.encode({"grid": obs[:, :1]}), first[:, :1]).map(lambda x: x[:, -1])
+    parts, embed = model.rssm, model.encode({"grid": obs[:, 1]})
+    heard = F.linear(belief.stoch.flatten(1), parts.stoch_in.weight, parts.stoch_in.bias)
+    heard = heard + action[:, 1] @ parts.action_in.weight.T
+    deter = parts.cell(F.silu(parts.in_norm(heard)), belief.deter)
+    prior = parts.prior_out(deter).view(3, 4, 5)
+    looked = F.linear(deter, parts.deter_out.weight, parts.deter_out.bias) + embed @ parts.embed_out.weight.T
+    post = parts.post_out(F.silu(parts.out_norm(looked))).view(3, 4, 5)
+    seen = model.observe(belief, action[:, 1], embed, rng=torch.Generator().manual_seed(7))
+    blind = model.imagine(belief, action[:, 1], rng=torch.Generator().manual_seed(7))
+    for found, logits in ((seen, post), (blind, prior)):
+        torch.testing.assert_close(found.deter, deter)
+        torch.testing.assert_close(found.prior, prior)
+        torch.testing.assert_close(found.post, logits)
+        expected = draw(mixed(logits, 0.01), torch.Generator().manual_seed(7))
+        assert torch.equal(found.stoch.detach(), expected)
+        torch.testing.assert_close(found.feature, torch.cat([deter, expected.flatten(1)], -1))
+
+
+def test_latents_are_drawn_from_the_mixture_and_told_by_it():
+    parts = make(mix=0.5).rssm
+    logits = torch.tensor([50.0, 0, 0, 0, 0]).expand(5000, 4, 5)
+    share = parts.draw(logits, torch.Generator().manual_seed(0)).mean((0, 1))
+    torch.testing.assert_close(share, torch.tensor([0.6, 0.1, 0.1, 0.1, 0.1]), atol=0.01, rtol=0)
+    torch.testing.assert_close(parts.log_probs(logits[0]).exp()[0], torch.tensor([0.6, 0.1, 0.1, 0.1, 0.1]))
+
+
 def test_closed_eyes_do_not_see():
     model = make()
     obs, action, first = window()
@@ -106,9 +149,9 @@ def test_gradients_of_a_late_prediction_reach_the_first_look_through_samples():
     first[1, 3] = False
     embed = model.encode({"grid": obs}).detach().requires_grad_()
     beliefs = model.track(action, embed, first)
-    model.heads.cont(beliefs.feature[:, -1]).sum().backward()
-    assert embed.grad is not None
-    assert (embed.grad[:, 0].abs().sum(-1) > 0).all()
+    for late in (model.heads.cont(beliefs.feature[:, -1]), beliefs.prior[:, -1]):
+        (grad,) = torch.autograd.grad(late.sum(), embed, retain_graph=True)
+        assert (grad[:, 0].abs().sum(-1) > 0).all()
 
 
 def test_before_learning_anything_rewards_are_exactly_zero():

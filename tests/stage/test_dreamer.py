@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -34,16 +35,15 @@ MODEL = partial(
 )
 
 
-def make(spec: EnvSpec = SPEC, **options: object) -> Dreamer:
+def make(spec: EnvSpec = SPEC, **options: Any) -> Dreamer:
     torch.manual_seed(0)
-    rates = dict.fromkeys(("model", "actor", "critic"), 1e-3)
+    parts = ("model", "actor", "critic")
+    options = {"rates": dict.fromkeys(parts, 1e-3), "clips": dict.fromkeys(parts, 100.0), **options}
     return Dreamer(
         spec,
         MODEL,
         partial(ActionHead, units=12, layers=1),
         partial(TwoHotHead, units=12, bins=11, limit=3.0),
-        rates=rates,
-        clips=dict.fromkeys(rates, 100.0),
         imagination=Imagination(horizon=3, starts=8, discount=0.9, entropy=0.3),
         **options,
     )
@@ -265,6 +265,51 @@ def test_the_slow_critic_follows_after_each_update():
     stage.after_update()
     for old, new in zip(before, stage.slow_critic.module.parameters(), strict=True):
         torch.testing.assert_close(new, old + 0.02)
+
+
+def test_one_optimizer_with_three_groups_equals_three_optimizers():
+    """Each loss alone, into an Adam of its own, with its own rate, clip and eps: the same weights after 20 updates."""
+    rates, clips = {"model": 3e-3, "actor": 1e-3, "critic": 2e-3}, {"model": 5.0, "actor": 0.02, "critic": 0.5}
+    together, apart = (make(rates=rates, clips=clips, eps=1e-5) for _ in range(2))
+    batch, one = crossing_batch(), together.configure_optimizers()
+    three = {name: torch.optim.Adam(getattr(apart, name).parameters(), rates[name], eps=1e-5) for name in rates}
+    for update in range(20):
+        torch.manual_seed(update)
+        one.zero_grad()
+        together.training_step(batch, 0)["loss"].backward()
+        together.configure_gradient_clipping(one)
+        one.step()
+        together.after_update()
+        torch.manual_seed(update)
+        losses, _ = apart.losses(batch)
+        for name, optimizer in three.items():
+            mine = [loss for key, loss in losses.items() if (key if key in rates else "model") == name]
+            optimizer.zero_grad()
+            torch.stack(mine).sum().backward()
+            nn.utils.clip_grad_norm_(getattr(apart, name).parameters(), clips[name])
+            optimizer.step()
+        apart.after_update()
+    start = dict(make().named_parameters())
+    for (name, ours), theirs in zip(together.named_parameters(), apart.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+        assert not torch.equal(ours, start[name]), name
+
+
+def test_each_scale_multiplies_its_own_loss():
+    stage, batch = make(), crossing_batch()
+    nn.init.normal_(stage.model.heads.reward.mlp[-1].weight)
+    plain = {"obs": 1.0, "reward": 1.0, "cont": 1.0, "dyn": 1.0, "rep": 0.1}
+
+    def losses(**scales: float) -> dict[str, float]:
+        torch.manual_seed(3)
+        found = learn(stage.model, batch, scales={**plain, **scales}, free_bits=1.0).losses
+        return {name: loss.item() for name, loss in found.items()}
+
+    once = losses()
+    for scale, name in (("obs", "grid"), ("reward", "reward"), ("cont", "cont")):
+        assert losses(**{scale: 3.0}) == pytest.approx({**once, name: 3 * once[name]})
+    # Both halves have the same value; only their gradients differ.
+    assert losses(dyn=0.5, rep=0.25)["kl"] == pytest.approx(once["kl"] * 0.75 / 1.1)
 
 
 def test_continuous_actions_train_too():
