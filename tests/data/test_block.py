@@ -32,7 +32,7 @@ def test_a_table_of_pieces_says_what_the_pieces_themselves_say():
         assert table.length.tolist() == [len(piece) for piece in pieces]
         assert table.ended.tolist() == [piece.ended for piece in pieces]
         unused = int((block.after.steps == 0).sum())  # what a lane sees first after an end belongs to the next block
-        assert sum(block.rows) == sum(len(piece) + 1 for piece in pieces) + unused
+        assert len(np.concatenate(block.parts("reward"))) == sum(len(piece) + 1 for piece in pieces) + unused
         rows = np.concatenate(block.parts("obs.grid"))
         for piece, row, last in zip(pieces, table.row, table.last, strict=True):
             np.testing.assert_array_equal(rows[[*range(row, row + len(piece)), last]], piece.obs["grid"])

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +16,9 @@ from worldmodels.core.errors import LockError, ResumeError, SpecError, StoreErro
 from worldmodels.core.experience import Episode
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.data import column
+from worldmodels.data.journal import Chunks, Line, decode, encode, placed
 from worldmodels.data.store import EpisodeStore
+from worldmodels.data.table import Pieces
 
 FORK = get_context("fork")
 SPEC = EnvSpec("toy", {"clock": ArraySpec((1,), "int64"), "image": ArraySpec((4, 4, 3), "uint8", "image")}, 5)
@@ -386,3 +389,40 @@ def test_the_file_grows_under_a_reader_that_has_it_mapped(tmp_path, monkeypatch)
     store.close()
     reader.refresh()
     same(reader[39], piece(39, 0, 9, ended=True))
+
+
+def test_a_line_of_the_index_is_json_that_a_person_can_read(tmp_path):
+    filled(tmp_path / "s").close()
+    lines = (tmp_path / "s" / "index.jsonl").read_text().splitlines()
+    told = [json.loads(line.rpartition(" ")[0]) for line in lines]
+    assert [line["row"] for line in told] == [0, 8, 12, 15, 23, 33]
+    assert {key: told[2][key] for key in ("number", "start", "length", "return", "end", "source")} == {
+        "number": [1],
+        "start": {"0": 3},
+        "length": [2],
+        "return": [1001.0 + 1002 + 1003 + 1004 + 1005],
+        "end": "t",
+        "source": {"seed": 1},
+    }
+
+
+@pytest.mark.parametrize("lane", [None, 6])
+def test_a_line_comes_back_from_its_text_as_it_was(lane):
+    length = np.array([4, 2, 6, 1, 5])
+    terminated, truncated = np.array([True, False, True, True, False]), np.array([False, False, True, False, True])
+    row, last = placed(length, terminated | truncated, lane)
+    assert row.tolist() == ([0, 4, 7, 14, 15] if lane else [0, 5, 8, 15, 17])
+    assert last.tolist() == ([21, 6, 22, 23, 24] if lane else [4, 7, 14, 16, 22])
+    number, returns = np.arange(5) + 7, np.array([0.1, -1e-30, 3.0, 2.5, 1e20])
+    pieces = Pieces(number, np.array([0, 9, 0, 0, 1 << 40]), length, row, last, terminated, truncated, returns)
+    packed = {} if lane else {"obs.x": Chunks(5, [1, 2], [3, 4])}
+    line = Line(1 << 40, lane, pieces, {"seed": 1}, {"obs.x": 1 << 31}, packed)
+    back = decode(encode(line))
+    assert back is not None
+    assert (back.row, back.rows) == (1 << 40, 25 if lane else 23)
+    assert {k: v for k, v in vars(back).items() if k != "pieces"} == {
+        k: v for k, v in vars(line).items() if k != "pieces"
+    }
+    for name, values in vars(pieces).items():
+        np.testing.assert_array_equal(getattr(back.pieces, name), values)
+    assert decode(encode(line).replace(b'"end":"t', b'"end":"c')) is None

@@ -30,8 +30,8 @@ class Sheet(Protocol):
         ...
 
     @property
-    def rows(self) -> list[int]:
-        """In each part."""
+    def lane(self) -> int | None:
+        """Steps between the rows that hold no action; see `journal.Line`."""
         ...
 
     def parts(self, name: str) -> list[np.ndarray]: ...

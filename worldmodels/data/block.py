@@ -11,6 +11,7 @@ from jaxtyping import Float64, Int64
 
 from worldmodels.core.experience import Episode
 from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.data.journal import placed
 from worldmodels.data.table import Pieces
 
 Source = Mapping[str, str | int | float]
@@ -84,7 +85,8 @@ class Block:
         opens = np.diff(lane, prepend=-1) != 0
         before_end = np.roll(end, 1)
         begin = np.where(opens, 0, before_end + 1)
-        length, row, ended = end + 1 - begin, lane * (self.steps + 1) + begin, over[lane, end]
+        length, ended = end + 1 - begin, over[lane, end]
+        row, last = placed(length, ended, self.steps)
         rank, past = self._rank, self.before
         reward = self.arrays["reward"][:, :-1].astype(np.float64).reshape(-1)
         return Pieces(
@@ -92,16 +94,16 @@ class Block:
             start=np.where(opens, past.steps[lane], 0),
             length=length,
             row=row,
-            last=np.where(ended, self.width * (self.steps + 1) + rank[lane, end], row + length),
+            last=last,
             terminated=self.arrays["terminated"][lane, end],
             truncated=self.arrays["truncated"][lane, end],
             return_=np.add.reduceat(reward, row - lane) + np.where(opens, past.total[lane], 0),
         )
 
     @property
-    def rows(self) -> list[int]:
-        """In the lanes, and in what stands behind them."""
-        return [self.width * (self.steps + 1), self.after.next - self.before.next]
+    def lane(self) -> int:
+        """Steps in a lane."""
+        return self.steps
 
     @cached_property
     def after(self) -> Standing:
@@ -120,11 +122,9 @@ class Block:
     @cached_property
     def finished(self) -> list[tuple[int, float, int]]:
         """Lane, return and length of each episode that ended, in the order of their ends."""
-        table, first = self.table, self.width * (self.steps + 1)
-        ended = np.flatnonzero(table.ended)
-        ended = ended[np.argsort(table.last[ended])]
+        table = self.table
+        ended = np.flatnonzero(table.ended)[np.argsort(self._ranks)]
         lane = table.row[ended] // (self.steps + 1)
-        assert not len(ended) or table.last[ended[0]] == first
         columns = (lane, table.return_[ended], table.start[ended] + table.length[ended])
         return list(zip(*(column.tolist() for column in columns), strict=True))
 
@@ -170,12 +170,12 @@ class Block:
     def _final(self, name: str) -> np.ndarray:
         """Nothing was done on seeing a final observation."""
         if name.startswith("obs."):
-            return self.finals[name.removeprefix("obs.")]
+            return self._finals[name.removeprefix("obs.")]
         return self.columns[name].zeros(self.after.next - self.before.next)
 
     def _seen(self, name: str, lane: int, span: tuple[int, int, int]) -> np.ndarray:
         begin, length, last = span
-        frames, final = self.arrays[f"obs.{name}"][lane, begin : begin + length + 1].copy(), self.finals[name]
+        frames, final = self.arrays[f"obs.{name}"][lane, begin : begin + length + 1].copy(), self._finals[name]
         if last >= self.width * (self.steps + 1):
             frames[-1] = final[last - self.width * (self.steps + 1)]
         return frames
@@ -188,3 +188,13 @@ class Block:
     def _rank(self) -> np.ndarray:
         """(N, T): how many episodes ended up to this moment in time and then lane, less one."""
         return np.cumsum(self._over.T).reshape(self.steps, self.width).T - 1
+
+    @cached_property
+    def _ranks(self) -> np.ndarray:
+        """(E,): for each piece that ended its episode, how many episodes ended before."""
+        return self._rank[self._over]
+
+    @cached_property
+    def _finals(self) -> dict[str, np.ndarray]:
+        """(E, ...) in the order of the pieces."""
+        return {name: frames[self._ranks] for name, frames in self.finals.items()}

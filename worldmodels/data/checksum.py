@@ -22,6 +22,6 @@ def checksum(parts: Sequence[np.ndarray]) -> int:
         whole = len(data) // _PAGE * _PAGE
         words = data[:whole].view("<u8").reshape(-1, _PAGE // 8)
         for axis in (0, 1) if whole else ():
-            value = zlib.crc32(np.add.reduce(words, axis=axis), value)  # pyright: ignore[reportArgumentType]
-        value = zlib.crc32(data[whole:], value)  # pyright: ignore[reportArgumentType]
+            value = zlib.crc32(np.add.reduce(words, axis=axis).data, value)
+        value = zlib.crc32(data[whole:].data, value)
     return value

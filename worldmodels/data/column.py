@@ -77,7 +77,7 @@ class Column:
             self._reach(rows.last + 1)
             return np.take(self.rows, rows.index, axis=0, mode="clip")  # "clip" skips a pass; the rows exist
         out = np.empty((*rows.index.shape, *self.shape), self.dtype)
-        buffer = memoryview(out.reshape(-1).view(np.uint8))
+        buffer = out.reshape(-1).view(np.uint8).data
         size = self.row_bytes
         for _, row, count in rows.runs:
             os.posix_fadvise(self.file, row * size, count * size, os.POSIX_FADV_WILLNEED)
@@ -98,7 +98,7 @@ class Column:
     def _write(self, buffers: list[np.ndarray], offset: int) -> int:
         """The byte after the last one written."""
         end = offset + sum(buffer.nbytes for buffer in buffers)
-        offset += os.pwritev(self.file, buffers, offset)
+        offset += os.pwritev(self.file, [buffer.data for buffer in buffers], offset)
         if offset < end:  # a signal, or the disk is about to be full
             rest = memoryview(b"".join(buffer.tobytes() for buffer in buffers))
             while offset < end:

@@ -5,27 +5,17 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Int64
 
 from worldmodels.data.table import Pieces
 
-_COLUMNS = {
-    "number": "<i8",
-    "start": "<u4",
-    "length": "<u4",
-    "row": "<u4",
-    "last": "<u4",
-    "terminated": "?",
-    "truncated": "?",
-    "return_": "<f8",
-}
-_WIDE = {"<u4": "<i8"}
+_ENDS = np.frombuffer(b".tcb", np.uint8)  # by terminated + 2 * truncated
 
 
 class Chunks(NamedTuple):
@@ -38,17 +28,27 @@ class Chunks(NamedTuple):
 
 @dataclass(frozen=True)
 class Line:
-    """A block: its rows lie at `row` and after, in `parts` of so many rows each. The rows of `pieces` count from there.
+    """A block of pieces that lie behind one another from `row` on; the rows of `pieces` count from there.
 
-    `source` is where new episodes come from. `sums` has a checksum per array, of its bytes in the file.
+    Every `lane` steps, or behind each piece where that is None, a row follows that holds what was seen then and zeros.
+    With lanes, the final observations of ended episodes stand behind all of them, in the order of the pieces. `source`
+    is where new episodes come from. `sums` has a checksum per array, of its bytes in the file.
     """
 
     row: int
-    parts: list[int]
+    lane: int | None
     pieces: Pieces
     source: Mapping[str, Any]
     sums: dict[str, int]
     packed: dict[str, Chunks] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> list[int]:
+        """The rows that were written from one array each."""
+        if self.lane is None:
+            return (self.pieces.length + 1).tolist()
+        steps = int(self.pieces.length.sum())
+        return [steps + steps // self.lane, int(np.count_nonzero(self.pieces.ended))]
 
     @property
     def rows(self) -> int:
@@ -56,12 +56,24 @@ class Line:
 
 
 def encode(line: Line) -> bytes:
-    """The line as JSON, a blank, and the checksum of that JSON in hexadecimal.
+    """The line as JSON that a person can read, a blank, and the checksum of that JSON in hexadecimal.
 
-    Columns are base64 of little-endian numbers: as lists, they would cost several times the rest of recording a block.
+    `end` has a letter per piece: t terminated, c cut off (truncated), b both, and a dot where the episode runs on.
+    `start` has only the pieces that do not begin at step 0. Rows follow from the lengths and are left out.
     """
-    columns = {name: getattr(line.pieces, name).astype(kind).tobytes() for name, kind in _COLUMNS.items()}
-    tree = {**vars(line), "pieces": {name: b64encode(data).decode() for name, data in columns.items()}}
+    pieces, going = line.pieces, np.flatnonzero(line.pieces.start)
+    tree: dict[str, Any] = {
+        "row": line.row,
+        "lane": line.lane,
+        "number": pieces.number.tolist(),
+        "start": dict(zip(going.tolist(), pieces.start[going].tolist(), strict=True)),
+        "length": pieces.length.tolist(),
+        "return": pieces.return_.tolist(),
+        "end": _ENDS[pieces.terminated + 2 * pieces.truncated].tobytes().decode(),
+        "source": line.source,
+        "sums": line.sums,
+        **({"packed": line.packed} if line.packed else {}),
+    }
     body = json.dumps(tree, separators=(",", ":")).encode()
     return body + b" %08x\n" % zlib.crc32(body)
 
@@ -73,14 +85,43 @@ def decode(text: bytes) -> Line | None:
         return None
     try:
         tree = json.loads(body)
-        given = {name: np.frombuffer(b64decode(text), _COLUMNS[name]) for name, text in tree.pop("pieces").items()}
-        pieces = Pieces(
-            **{name: column.astype(_WIDE.get(column.dtype.str, column.dtype)) for name, column in given.items()}
-        )
-        packed = {name: Chunks(*where) for name, where in tree.pop("packed").items()}
-        return Line(**tree, pieces=pieces, packed=packed)
-    except (ValueError, TypeError, KeyError):
+        packed = {name: Chunks(*where) for name, where in tree.get("packed", {}).items()}
+        return Line(tree["row"], tree["lane"], _pieces(tree), tree["source"], tree["sums"], packed)
+    except (ValueError, TypeError, KeyError, IndexError):
         return None
+
+
+def _pieces(tree: Mapping[str, Any]) -> Pieces:
+    length = np.array(tree["length"], np.int64)
+    start = np.zeros_like(length)
+    for at, step in tree["start"].items():
+        start[int(at)] = step
+    end = np.frombuffer(tree["end"].encode(), np.uint8)
+    row, last = placed(length, end != _ENDS[0], tree["lane"])
+    return Pieces(
+        number=np.array(tree["number"], np.int64),
+        start=start,
+        length=length,
+        row=row,
+        last=last,
+        terminated=(end == _ENDS[1]) | (end == _ENDS[3]),
+        truncated=(end == _ENDS[2]) | (end == _ENDS[3]),
+        return_=np.array(tree["return"], np.float64),
+    )
+
+
+def placed(
+    length: Int64[np.ndarray, " n"], ended: Bool[np.ndarray, " n"], lane: int | None
+) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Where pieces begin and where their last observations lie, as `Line` says."""
+    after = np.cumsum(length)
+    begin = after - length
+    row = begin + (np.arange(len(length)) if lane is None else begin // lane)
+    last = row + length
+    if lane is not None:
+        final = np.cumsum(ended) + (after[-1] + after[-1] // lane - 1)
+        last[ended] = final[ended]
+    return row, last
 
 
 class Journal:

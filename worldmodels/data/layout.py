@@ -16,7 +16,7 @@ from worldmodels.core.errors import ConfigError, SpecError, StoreError
 from worldmodels.core.experience import Episode
 from worldmodels.core.spec import ArraySpec, EnvSpec, describe
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from worldmodels.core.experience import Episode
 from worldmodels.core.spec import ArraySpec
+from worldmodels.data.journal import placed
 from worldmodels.data.layout import Layout
 from worldmodels.data.table import Pieces, Table
 
@@ -25,17 +26,19 @@ class Listed:
     ) -> None:
         self.arrays = arrays
         self.source: Mapping[str, Any] = pieces[0].source
-        self.rows = [len(piece) + 1 for piece in pieces]
-        length = np.array(self.rows) - 1
-        row = np.cumsum(self.rows) - self.rows
+        self.lane = None
+        length = np.array([len(piece) for piece in pieces], np.int64)
+        terminated = np.array([piece.terminated for piece in pieces])
+        truncated = np.array([piece.truncated for piece in pieces])
+        row, last = placed(length, terminated | truncated, None)
         self.table = Pieces(
             number=np.array([piece.number for piece in pieces], np.int64),
             start=np.array([piece.start for piece in pieces], np.int64),
             length=length,
             row=row,
-            last=row + length,
-            terminated=np.array([piece.terminated for piece in pieces]),
-            truncated=np.array([piece.truncated for piece in pieces]),
+            last=last,
+            terminated=terminated,
+            truncated=truncated,
             return_=np.array(returns, np.float64),
         )
 

@@ -52,7 +52,7 @@ class Packed:
     def write(self, chunks: Sequence[np.ndarray]) -> tuple[Chunks, int]:
         """Append chunks; where they lie, and their checksum. OSError if they do not fit on the disk."""
         given = [chunk for chunk in chunks if len(chunk)]
-        packed = [np.frombuffer(zlib.compress(np.ascontiguousarray(x), _LEVEL), np.uint8) for x in given]  # pyright: ignore[reportArgumentType]
+        packed = [np.frombuffer(zlib.compress(np.ascontiguousarray(x).data, _LEVEL), np.uint8) for x in given]
         self.file.write(self.tip, packed)
         where = Chunks(self.tip, [len(x) for x in given], [len(x) for x in packed])
         self.tip += sum(where.sizes)

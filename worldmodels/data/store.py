@@ -234,7 +234,7 @@ class EpisodeStore:
         try:
             for sheet in sheets:
                 sums, packed = self.arrays.write(row, sheet)
-                lines.append(Line(row, sheet.rows, sheet.table, sheet.source, sums, packed))
+                lines.append(Line(row, sheet.lane, sheet.table, sheet.source, sums, packed))
                 row += lines[-1].rows
             self.index.append(lines)
         except OSError as full:
