@@ -1,10 +1,12 @@
 """What recording costs: env steps/s of a bare vector env and of the Recorder, random actions, in one run.
 
-    python benchmarks/recorder.py [--games minatar/breakout procgen/coinrun ...] [--seconds 3] [--repeats 5]
+    python benchmarks/recorder.py [--games minatar/breakout procgen/coinrun ...] [--folder /tmp]
 
-Both loops step the same env; they take turns, and the best of their repetitions count, because other work on the
-machine can only slow them down. The last two ratios compare CPU time per env step: of the thread that steps the env
-(what the first ratio comes to on an idle machine, as far as writing needs no interpreter), and of the whole process.
+Both loops step the same env with the actions of the same policy object, so that what differs is the driver, the
+recorder and the store. They take turns, and the best of their repetitions count, because other work on the machine can
+only slow them down. The last two ratios compare CPU time per env step: of the thread that steps the env (what the
+first ratio comes to on an idle machine, as far as writing needs no interpreter), and of the whole process. Run it once
+with `--folder /dev/shm`: what becomes faster then is the disk's.
 """
 
 from __future__ import annotations
@@ -56,20 +58,24 @@ def timed(steps: int, run: Callable[[], None]) -> Speed:
 
 
 def bare(env: Env, steps: int) -> Speed:
-    """Acting at random as one would write it without thinking."""
-    rng = np.random.default_rng(0)
-    env.reset(list(range(env.width)))
+    """The shortest loop: the policy acts, the env steps, nothing is kept."""
+    policy, rng, first = Random(env.spec), Rng(0, "benchmark"), np.ones(env.width, bool)
+    obs = env.reset(list(range(env.width)))
 
     def run() -> None:
         for _ in range(steps // env.width):
-            env.step(rng.integers(env.spec.action_size, size=env.width))
+            action, _, _ = policy.act(obs, first, None, explore=True, rng=rng)
+            env.step(action)
 
     return timed(steps, run)
 
 
-def recorded(env: Env, steps: int) -> tuple[Speed, int, int]:
-    """Through driver and recorder into a store on disk; its episodes and bytes."""
-    with tempfile.TemporaryDirectory() as folder, EpisodeStore.create(Path(folder) / "store", env.spec) as store:
+def recorded(env: Env, steps: int, place: str | None) -> tuple[Speed, int, int]:
+    """Through driver and recorder into a store in a folder there; its episodes and bytes."""
+    with (
+        tempfile.TemporaryDirectory(dir=place) as folder,
+        EpisodeStore.create(Path(folder) / "store", env.spec) as store,
+    ):
         recorder = Recorder(Driver(env, Random(env.spec), Rng(0, "benchmark")), store)
         recorder.record(steps=env.width)  # starts the worlds
         speed = timed(steps - env.width, lambda: recorder.record(steps=steps) and None)
@@ -77,7 +83,7 @@ def recorded(env: Env, steps: int) -> tuple[Speed, int, int]:
         return speed, len(store), used
 
 
-def compare(name: str, seconds: float, repeats: int) -> None:
+def compare(name: str, seconds: float, repeats: int, place: str | None) -> None:
     """One line of the table."""
     env = make(name)
     chunk = env.width * 64
@@ -85,7 +91,7 @@ def compare(name: str, seconds: float, repeats: int) -> None:
     plain, ours, episodes, used = list[Speed](), list[Speed](), 0, 0
     for _ in range(repeats):
         plain.append(bare(env, steps))
-        speed, episodes, used = recorded(env, steps)
+        speed, episodes, used = recorded(env, steps, place)
         ours.append(speed)
     env.close()
     fast, slow = (max(x.steps_per_second for x in runs) for runs in (plain, ours))
@@ -102,12 +108,13 @@ def main() -> None:
     parser.add_argument("--games", nargs="+", default=DEFAULT)
     parser.add_argument("--seconds", type=float, default=2.0, help="of bare stepping per repetition")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--folder", default=None, help="where to put the stores; default: the temporary folder")
     options = parser.parse_args()
     titles = ("steps", "steps/ep", "bare/s", "recorded/s", "ratio", "thread", "process", "MiB")
     widths = (9, 9, 12, 12, 7, 7, 8, 6)
     print(f"{'env':28}", *(f"{title:>{width}}" for title, width in zip(titles, widths, strict=True)))
     for name in options.games:
-        compare(name, options.seconds, options.repeats)
+        compare(name, options.seconds, options.repeats, options.folder)
 
 
 if __name__ == "__main__":
