@@ -14,6 +14,7 @@ import pytest
 import torch
 from runs import assert_same_run
 
+from worldmodels.data.store import EpisodeStore
 from worldmodels.launch.compose import config
 from worldmodels.launch.train import train
 
@@ -83,6 +84,24 @@ def test_a_signal_within_an_epoch_costs_nothing(case: str) -> None:
     _, told = again.communicate(timeout=90)
     assert again.returncode == 0, told
     assert_same_run(undisturbed(words), folder())
+
+
+def test_a_recording_that_is_stopped_keeps_what_was_lived() -> None:
+    command = [sys.executable, str(REPOSITORY / "record.py"), "env=minatar", "steps=100000000", "store=mine"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    index = Path("mine/index.jsonl")
+    while not (index.exists() and index.stat().st_size):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    process.terminate()
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in told
+    with EpisodeStore.open("mine") as store:
+        assert not store.verify()
+        ended = store.episodes.ended
+        assert store.steps > 0
+        assert not ended.all(), "the open episodes were stored, too"
 
 
 @pytest.mark.slow

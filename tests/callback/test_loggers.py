@@ -50,3 +50,12 @@ def test_a_resumed_run_continues_the_same_wandb_run() -> None:
     kept = [path.name for path in (folder / "wandb").glob("offline-run-*")]
     assert kept
     assert all(name.endswith(first) for name in kept)
+
+
+def test_a_second_run_of_the_same_process_has_a_wandb_run_of_its_own() -> None:
+    pytest.importorskip("wandb")
+    words = ("logger=wandb", "logger.wandb.offline=true", "budget.updates=10")
+    first, second = (run(*words, f"name={name}") for name in "ab")
+    for folder in (first, second):
+        (kept,) = (folder / "wandb").glob("offline-run-*")
+        assert kept.name.endswith((folder / "wandb_id").read_text())

@@ -118,6 +118,11 @@ def test_a_run_leaves_what_a_reader_looks_for() -> None:
     assert [row["updates"] for row in read_json(folder.evaluation)] == [20, 40, 60, 60]
 
 
+@pytest.mark.parametrize("name", ["nan", "7", "0", "true"])
+def test_a_name_that_reads_as_a_number_is_a_name(name: str) -> None:
+    assert run(f"name={name}", "budget.updates=3").folder.path.name.lower() == name
+
+
 def test_a_finished_run_returns_its_result_and_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
     first = run()
     stamp = first.folder.last.stat().st_mtime_ns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import secrets
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,13 @@ def wandb(folder: str, project: str, offline: bool) -> WandbLogger:
     return WandbLogger(
         name=name, group=group, project=project, save_dir=folder, offline=offline, id=kept.read_text(), resume="allow"
     )
+
+
+def finish() -> None:
+    """End the W&B run of this process, or else the next training in it, as in a multirun, would go on writing there."""
+    package = sys.modules.get("wandb")
+    if package is not None and package.run is not None:
+        package.finish()
 
 
 def _need(package: str, extra: str) -> None:

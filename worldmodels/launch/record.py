@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,11 @@ from worldmodels.launch.restore import load
 
 def record(cfg: DictConfig) -> tuple[Path, Summary]:
     """Record up to `steps` env steps or `episodes` episodes in all; a store that holds as much stays as it is."""
+    with _orderly():
+        return _recorded(cfg)
+
+
+def _recorded(cfg: DictConfig) -> tuple[Path, Summary]:
     recipe, policy, source = _actors(cfg)
     env = recipe.make(cfg.width, cfg.workers)
     try:
@@ -37,6 +46,23 @@ def record(cfg: DictConfig) -> tuple[Path, Summary]:
             store.close()
     finally:
         env.close()
+
+
+@contextmanager
+def _orderly() -> Iterator[None]:
+    """SIGTERM ends what runs inside as Ctrl-C does: what was lived is stored on the way out."""
+
+    def leave(number: int, frame: Any) -> None:  # noqa: ARG001
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _actors(cfg: DictConfig) -> tuple[EnvRecipe, Policy, dict[str, Any]]:

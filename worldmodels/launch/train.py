@@ -26,6 +26,7 @@ from worldmodels.launch import checkpoint, console
 from worldmodels.launch.build import Parts, build
 from worldmodels.launch.compose import make, plain
 from worldmodels.launch.folder import Folder, run_name, write_text
+from worldmodels.launch.logger import finish
 from worldmodels.launch.preflight import preflight
 from worldmodels.launch.provenance import record
 
@@ -41,7 +42,7 @@ class Outcome:
 
 def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
     """Begin, continue, or look up the run that a config and the words of its command line name."""
-    folder = Folder(Path(cfg.paths.runs, cfg.study, cfg.name or run_name(overrides)))
+    folder = Folder(Path(cfg.paths.runs, str(cfg.study), run_name(overrides) if cfg.name is None else str(cfg.name)))
     with open_dict(cfg):
         cfg.paths.run = "."  # in the kept config, paths are relative to the folder, which may be moved
         config = plain(cfg)
@@ -91,6 +92,7 @@ def _run(cfg: DictConfig, config: dict[str, Any], folder: Folder) -> Outcome:
         result = _evaluate(cfg, config, parts, folder)
     finally:
         parts.data.close()
+        finish()
     folder.finish(result)
     write_page(folder.path)
     console.show(folder, result)
@@ -139,4 +141,6 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message="You passed in a `val_dataloader` but have no `validation_step`")
     warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")
     warnings.filterwarnings("ignore", message="`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning's own
+    # The meter writes to loggers, at its own cadence.
+    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
