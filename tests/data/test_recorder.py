@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.rng import Rng
 from worldmodels.data.driver import Driver
+from worldmodels.data.interrupt import Deferred
 from worldmodels.data.recorder import Recorder
 from worldmodels.data.store import EpisodeStore
 from worldmodels.env.dummy import Dummy
@@ -118,6 +121,45 @@ def test_an_interrupt_keeps_all_that_was_lived(tmp_path, amount):
     two.record(steps=200)
     assert two.store.steps == 200
     two.store.close()
+
+
+@pytest.mark.parametrize("amount", [{"steps": 4000}, {"episodes": 400}])
+@pytest.mark.parametrize("place", ["step", "flush"])
+def test_an_interrupt_that_comes_while_a_block_changes_hands_loses_nothing(tmp_path, monkeypatch, amount, place):
+    one = recorder(tmp_path / "x")
+    real, told = getattr(one.driver, place), []
+
+    def interrupted():
+        blocks = real()
+        if blocks and not told:
+            told.append(sum(map(len, blocks)))
+            signal.raise_signal(signal.SIGINT)
+        return blocks
+
+    monkeypatch.setattr(one.driver, place, interrupted)
+    if place == "flush":
+        amount = {"steps": 40}  # ends with a flush
+    with pytest.raises(KeyboardInterrupt):
+        one.record(**amount)
+    assert one.store.steps == one.driver.steps == (40 if place == "flush" else told[0])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert one.record(steps=100).env_steps == 100
+    assert not one.store.verify()
+    one.store.close()
+
+
+def test_a_second_interrupt_does_not_wait():
+    reached = []
+
+    def interrupt_twice() -> None:
+        with Deferred():
+            for place in ("after the first", "after the second"):
+                signal.raise_signal(signal.SIGINT)
+                reached.append(place)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_twice()
+    assert reached == ["after the first"]
 
 
 @pytest.mark.parametrize("amount", [{}, {"steps": 1, "episodes": 1}])

@@ -58,7 +58,7 @@ def test_padded_and_crossing_windows_begin_at_any_step(store, how):
 def test_a_sampler_keeps_to_its_side_of_the_split(store):
     for sampler in (Uniform(3, 20), Recent(3, 20), Prioritised(3, 20), Uniform(8, 20, cross=True)):
         assert {n for n, _ in drawn(sampler.over(np.array([1, 3])), store, 30)} == {1, 3}
-    batch = Uniform(40, 50, cross=True).over(np.array([1, 3])).sample(store, Rng(0))
+    batch = Uniform(16, 50, cross=True).over(np.array([1, 3])).sample(store, Rng(0))
     assert set((batch.obs["clock"] // 1000).unique().tolist()) == {1, 3}
 
 
@@ -142,3 +142,13 @@ def test_an_empty_store_is_an_error(tmp_path):
 def test_batches_of_nothing_are_refused():
     with pytest.raises(ConfigError):
         Uniform(0, 4)
+
+
+@pytest.mark.parametrize("kind", [Uniform, Recent, Prioritised])
+@pytest.mark.parametrize("how", ["pad", "cross"])
+def test_windows_longer_than_all_that_the_store_holds_are_refused_before_they_take_memory(store, kind, how):
+    assert kind(49, 2, **{how: True}).sample(store, Rng(0)).action.shape == (2, 49)
+    with pytest.raises(StoreError, match=r"windows of 1000000000000 steps.*holds 49"):
+        kind(10**12, 16, **{how: True}).sample(store, Rng(0))
+    with pytest.raises(StoreError, match="holds 13"):
+        kind(14, 2, **{how: True}).over(np.array([0, 1])).sample(store, Rng(0))

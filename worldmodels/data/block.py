@@ -31,7 +31,8 @@ class Buffer:
             **{"action": spec.action, "reward": ArraySpec((), "float32"), "terminated": flag, "truncated": flag},
             **{f"extras.{name}": array for name, array in extras.items()},
         }
-        self.arrays = {name: array.zeros(width, piece + 1) for name, array in self.columns.items()}
+        # Not zeros, which would touch all pages: nothing is read that was not written.
+        self.arrays = {name: np.empty((width, piece + 1, *x.shape), x.dtype) for name, x in self.columns.items()}
         moments = {name: [array[:, t] for t in range(piece + 1)] for name, array in self.arrays.items()}
         self.action, self.reward = moments["action"], moments["reward"]
         self.terminated, self.truncated = moments["terminated"], moments["truncated"]

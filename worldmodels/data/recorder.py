@@ -12,6 +12,7 @@ import numpy as np
 from worldmodels.core.errors import ConfigError
 from worldmodels.data.block import Block
 from worldmodels.data.driver import Driver
+from worldmodels.data.interrupt import Deferred
 from worldmodels.data.store import EpisodeStore
 
 Progress = Callable[[int, int], None]  # done, wanted
@@ -36,7 +37,8 @@ class Recorder:
 
     Amounts are totals of the store, so asking again for the same amount does nothing and asking for more goes on. What
     is still open at the end is stored as episodes that are not over: the same driver continues them, another process
-    begins new ones with numbers and randomness of their own. Ctrl-C stores what is open, too. A process that is killed
+    begins new ones with numbers and randomness of their own. Ctrl-C waits for the step to end and stores what is open,
+    too; a second one does not wait. A process that is killed
     loses the open block, and a large one before it that is still being written: at most twice `piece` steps of each
     world.
     """
@@ -77,9 +79,10 @@ class Recorder:
         driver = self.driver
         missing = total - self.store.steps - driver.open
         tell = _Ticker(progress, total)
-        with _Writer(self.store, driver) as writer:
+        with Deferred() as interrupt, _Writer(self.store, driver) as writer:
             try:
                 for left in range(-(-missing // driver.width), 0, -1):
+                    interrupt.check()
                     blocks = driver.step()
                     if blocks:
                         writer.add(blocks)
@@ -94,9 +97,10 @@ class Recorder:
             return
         self.driver.begin(self.store.next_number)
         limit, tell = self.driver.next_number + left, _Ticker(progress, total)
-        with _Writer(self.store, self.driver, limit) as writer:
+        with Deferred() as interrupt, _Writer(self.store, self.driver, limit) as writer:
             try:
                 while left:
+                    interrupt.check()
                     blocks = self.driver.step()
                     if blocks:
                         left -= sum(_ended(block, limit) for block in blocks)

@@ -50,11 +50,10 @@ class Uniform:
         return replace(self, among=numbers)
 
     def sample(self, store: EpisodeStore, rng: Rng) -> Batch:
-        """StoreError if no window fits."""
+        """StoreError if no window fits, or if it is longer than all that there is to draw from."""
         runs = self._runs(store)
         ends = np.cumsum(runs.spans)
-        if not len(ends) or not ends[-1]:
-            raise self._nothing(store)
+        self._demand(store, int(ends[-1]) if len(ends) else 0)
         drawn = rng.numpy.integers(ends[-1], size=self.batch)
         run = np.searchsorted(ends, drawn, side="right")
         first = runs.first[run] + drawn - (ends - runs.spans)[run]
@@ -81,10 +80,23 @@ class Uniform:
         count = np.maximum(table.length.values[place] - self._needed + 1, 0)
         return Runs(place, np.zeros_like(place), count)
 
-    def _nothing(self, store: EpisodeStore) -> StoreError:
+    def _demand(self, store: EpisodeStore, starts: int) -> None:
+        """Of windows that cross or are padded, a wrong length would ask for more memory than there is."""
+        if starts >= self.length:
+            return
         lengths = store.index.table.length.values
         if self.among is not None:
             lengths = lengths[store.index.table.places(self.among)]
+        if not starts:
+            raise self._nothing(store, lengths)
+        if lengths.sum() < self.length:
+            raise StoreError(
+                f"windows of {self.length} steps from {store.folder}, which holds {lengths.sum()} to draw from",
+                "windows no longer than that",
+                "take a shorter length, or record more first",
+            )
+
+    def _nothing(self, store: EpisodeStore, lengths: Int64[np.ndarray, " n"]) -> StoreError:
         where = f"{store.folder}, of which {len(lengths)} episodes are to be used,"
         if not len(lengths):
             return StoreError(f"{where} has nothing to draw from", "at least one episode", "record more first")
@@ -134,8 +146,7 @@ class Prioritised(Uniform):
 
     def sample(self, store: EpisodeStore, rng: Rng) -> Batch:
         self._take_in(store)
-        if not self.candidates:
-            raise self._nothing(store)
+        self._demand(store, self.candidates)
         row = self.weights.draw(self.batch, rng.numpy)
         arrived = self.table.arrived
         piece = np.searchsorted(arrived.row.values, row, side="right") - 1
