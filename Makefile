@@ -13,7 +13,7 @@ demo: $(VENV)/demo.ready
 	$(BIN)/python train.py
 
 test: $(VENV)/test.ready check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 check: $(VENV)/test.ready
 	$(BIN)/ruff check .
