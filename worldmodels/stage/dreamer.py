@@ -29,10 +29,11 @@ from worldmodels.stage.world_model import Learned, checked, learn
 
 @dataclass(frozen=True)
 class Dreamt:
-    """N imagined trajectories of H actions, without gradients."""
+    """N imagined trajectories of H actions; gradients reach the critic through `opinion`, and nothing else."""
 
     action: Float[Tensor, "N H A"]
     feature: Float[Tensor, "N H+1 F"]
+    opinion: Float[Tensor, "N H+1 K"]  # what the critic says, as logits
     value: Float[Tensor, "N H+1"]
     returns: Float[Tensor, "N H"]  # lambda return from the start of each step
     weight: Float[Tensor, "N H"]  # probability, discounted, that the episode still runs at the start of each step
@@ -101,10 +102,12 @@ class Dreamer(Stage):
         )
         feature = beliefs.feature
         reward, cont = self.model.reward(feature[:, 1:]), self.model.cont(feature[:, 1:])
-        value = self.critic.mean(self.critic(feature))
+        with torch.enable_grad():  # one look serves as baseline, as bootstrap, and for the critic's own loss
+            opinion = self.critic(feature)
+        value = self.critic.mean(opinion.detach())
         returns = lambda_return(reward, value, cont, discount=plan.discount, lam=plan.lam)
         weight = torch.cat([alive[:, None], plan.discount * cont[:, :-1]], 1).cumprod(1)
-        return Dreamt(action, feature, value, returns, weight)
+        return Dreamt(action, feature, opinion, value, returns, weight)
 
     def actor_loss(self, dreamt: Dreamt) -> tuple[Float[Tensor, ""], Scalars]:
         """REINFORCE with a value baseline, on returns scaled to their 5 to 95 percentile range, plus entropy."""
@@ -122,10 +125,9 @@ class Dreamer(Stage):
 
     def critic_loss(self, dreamt: Dreamt) -> Float[Tensor, ""]:
         """Cross-entropy to the lambda returns, and to the slow critic's own opinion to keep it calm."""
-        feature = dreamt.feature[:, :-1]
-        logits = self.critic(feature)
+        logits = dreamt.opinion[:, :-1]
         with torch.no_grad():
-            calm = self.critic.mean(self.slow_critic(feature))
+            calm = self.critic.mean(self.slow_critic(dreamt.feature[:, :-1]))
         return (dreamt.weight * (self.critic.loss(logits, dreamt.returns) + self.critic.loss(logits, calm))).mean()
 
     def groups(self) -> list[Group]:
