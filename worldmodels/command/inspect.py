@@ -79,7 +79,7 @@ def contact_sheet(store: EpisodeStore, obs: str | None, rows: int, columns: int)
     numbers = store.episodes.number
     if not len(numbers):
         raise StoreError(f"{store.folder} is empty", "at least one episode", "record more first")
-    chosen = numbers[np.unique(np.linspace(0, len(numbers) - 1, rows).round().astype(int))]
+    chosen = np.sort(numbers)[np.unique(np.linspace(0, len(numbers) - 1, rows).round().astype(int))]
     frames: list[np.ndarray] = []
     for number in chosen.tolist():
         seen = store[number].obs[name]
@@ -128,7 +128,7 @@ def _sources(sources: tuple[Mapping[str, Any], ...] | Any) -> dict[str, dict[str
 def _rows(store: EpisodeStore) -> list[dict[str, Any]]:
     e = store.episodes
     values = zip(e.number, e.length, e.return_, e.terminated, e.truncated, e.source, strict=True)
-    return [
+    rows = [
         {
             "number": int(number),
             "length": int(length),
@@ -138,6 +138,7 @@ def _rows(store: EpisodeStore) -> list[dict[str, Any]]:
         }
         for number, length, return_, terminated, truncated, source in values
     ]
+    return sorted(rows, key=lambda row: row["number"])  # the store has them as their blocks came
 
 
 def _print(store: EpisodeStore, facts: Mapping[str, Any], *, everything: bool) -> None:
