@@ -66,7 +66,9 @@ class ProgressLine(Watcher):
         row = meter.last if meter else {}
         spent = max(time.monotonic() - self.start[0], 1e-9)
         gained = fraction - self.start[1]
-        parts = [f"env {stream(trainer).env_steps:,}", f"upd {trainer.global_step:,}"]
+        acted = stream(trainer).env_steps
+        parts = [f"env {acted:,}"] if acted else []
+        parts += [f"upd {trainer.global_step:,}"]
         parts += [f"return {row['return']:.2f}"] if "return" in row else []
         parts += [f"loss {row['loss/total']:.3g}"] if "loss/total" in row else []
         parts += [f"{(trainer.global_step - self.start[2]) / spent:.1f}/s"]

@@ -49,7 +49,9 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("lowest, highest", f"{result['return_min']:.2f}, {result['return_max']:.2f}"))
         found.append(("spread", f"{result['return_std']:.2f} (standard deviation of the episodes)"))
         found.append(("steps per episode", f"{result['length_mean']:.0f}"))
-    found += [("env steps", f"{result['env_steps']:,}"), ("updates", f"{result['updates']:,}")]
+    found += [(name, f"{value:.4g}") for name, value in result.get("model", {}).items()]
+    found += [("env steps", f"{result['env_steps']:,}")] if result["env_steps"] else []
+    found.append(("updates", f"{result['updates']:,}"))
     found.append(("training", f"{result['minutes']:.1f} minutes"))
     if result.get("updates_per_second"):
         found.append(("speed", f"{result['updates_per_second']:.1f} updates/s"))

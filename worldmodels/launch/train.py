@@ -16,6 +16,7 @@ from omegaconf import DictConfig, open_dict
 
 from worldmodels.callback.budget import Budget
 from worldmodels.callback.interrupt import Interrupt
+from worldmodels.callback.meter import Meter
 from worldmodels.callback.moment import find, stream
 from worldmodels.callback.score import acts
 from worldmodels.data.lock import Lock
@@ -122,6 +123,14 @@ def _evaluate(cfg: DictConfig, config: dict[str, Any], parts: Parts, folder: Fol
         "updates_per_second": round(updates / seconds, 3) if seconds else None,
     }
     if parts.recipe is None or not acts(parts.stage):
+        meter = find(parts.trainer, Meter)
+        told = meter.last if meter else {}
+        # In the absence of returns: losses on held-out windows, and errors with closed eyes, averaged over horizons.
+        result["model"] = {
+            name: value
+            for name, value in told.items()
+            if name.startswith("held/loss/") or (name.startswith("ahead/") and name.endswith("/open"))
+        }
         return result
     console.say(f"playing {cfg.evaluation.episodes} evaluation episodes")
     began = time.monotonic()
