@@ -2,4 +2,5 @@ import sys
 
 from worldmodels.command import run
 
-sys.exit(run("record", sys.argv[1:]))
+if __name__ == "__main__":  # subprocesses that step worlds import this file, too
+    sys.exit(run("record", sys.argv[1:]))

@@ -44,8 +44,8 @@ class Guard(Watcher):
         raise DivergedError(
             f"the loss is {loss} at update {trainer.global_step}; not finite: {', '.join(wrong) or 'the total alone'}",
             "a finite loss",
-            f"look at the batch, kept in {self.path}; lower the learning rate or the gradient clip. The last good "
-            "checkpoint is untouched: the same command continues from it",
+            f"look at the batch, kept in {self.path}; lower the learning rate or the gradient clip, in a run of "
+            "another name. If a checkpoint was cut before, it is untouched, and the same command continues from it",
         )
 
 

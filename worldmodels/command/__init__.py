@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 DEMO = "+experiment=dreamer_minatar"
 
 
+_PATHS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb that the first word names; errors for the user are printed alone, with exit code 2."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -63,6 +66,11 @@ def _tell(error: Exception) -> int:
         where = f" at {error.filename}" if error.filename else ""
         room = "make room, and give the same command again: what was saved so far is whole"
         error = ConfigError(f"the disk is full{where} ({error.strerror})", "room to write", room)
+    if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    if isinstance(error, _PATHS) and error.filename:
+        error = ConfigError(f"{error.filename}: {error.strerror}", "a path that can be used so", "give another one")
     if not isinstance(error, UserError):
         raise error
     print(f"error: {error}", file=sys.stderr)

@@ -87,6 +87,20 @@ def contact_sheet(store: EpisodeStore, obs: str | None, rows: int, columns: int)
     return sheet(fit(np.concatenate(frames), 64), columns)
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{number} is not between 0 and 1")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "worldmodels inspect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -97,9 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--all", action="store_true", help="list every episode")
     parser.add_argument("--sheet", metavar="PNG", help="write a contact sheet")
     parser.add_argument("--obs", help="observation to draw; default: the first one that is a picture")
-    parser.add_argument("--rows", type=int, default=8, help="episodes on the sheet (default 8)")
-    parser.add_argument("--columns", type=int, default=12, help="moments per episode on the sheet (default 12)")
-    parser.add_argument("--held-out", type=float, default=0.1, help="fraction of the split to show (default 0.1)")
+    parser.add_argument("--rows", type=_positive, default=8, help="episodes on the sheet (default 8)")
+    parser.add_argument("--columns", type=_positive, default=12, help="moments per episode on the sheet (default 12)")
+    parser.add_argument("--held-out", type=_share, default=0.1, help="fraction of the split to show (default 0.1)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split to show (default 0)")
     return parser
 

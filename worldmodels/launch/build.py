@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as L
 import torch
+from hydra.errors import InstantiationException
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from worldmodels.callback.origin import Origin
 from worldmodels.callback.watcher import spare
+from worldmodels.core.errors import ConfigError
 from worldmodels.core.protocols import EnvRecipe
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
@@ -42,10 +45,21 @@ def build(cfg: DictConfig, config: Mapping[str, Any], folder: Folder) -> Parts:
     data = Data(plan, recipe, folder.path, Rng(cfg.seed, "data"))
     callbacks = [Origin(config), *(make(each) for each in cfg.callback.values() if each is not None)]
     loggers = [make(each) for each in (cfg.get("logger") or {}).values() if each is not None]
-    trainer = make(cfg.trainer, callbacks=callbacks, logger=loggers or False, default_root_dir=str(folder.path))
+    trainer = _trainer(cfg, callbacks=callbacks, logger=loggers or False, default_root_dir=str(folder.path))
     spare(stage)
     seed_globals(Rng(cfg.seed, "losses"))
     return Parts(recipe, spec, stage, data, trainer)
+
+
+def _trainer(cfg: DictConfig, **late: Any) -> L.Trainer:
+    try:
+        return make(cfg.trainer, **late)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, MisconfigurationException):
+            raise
+        raise ConfigError(
+            str(error.__cause__), "a machine that has what the trainer asks for", "take trainer=cpu, or mend trainer.*"
+        ) from error
 
 
 def build_stage(cfg: Any, spec: EnvSpec) -> Stage:

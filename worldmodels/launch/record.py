@@ -21,11 +21,13 @@ from worldmodels.data.recorder import Recorder, Summary
 from worldmodels.data.store import EpisodeStore
 from worldmodels.launch.compose import make
 from worldmodels.launch.folder import run_name
+from worldmodels.launch.numbers import RECORD, demand
 from worldmodels.launch.restore import load
 
 
 def record(cfg: DictConfig) -> tuple[Path, Summary]:
     """Record up to `steps` env steps or `episodes` episodes in all; a store that holds as much stays as it is."""
+    demand(cfg, RECORD)
     with _orderly():
         return _recorded(cfg)
 

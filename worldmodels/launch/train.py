@@ -28,6 +28,7 @@ from worldmodels.launch.build import Parts, build
 from worldmodels.launch.compose import make, plain
 from worldmodels.launch.folder import Folder, run_name, write_text
 from worldmodels.launch.logger import finish
+from worldmodels.launch.numbers import TRAIN, demand
 from worldmodels.launch.preflight import preflight
 from worldmodels.launch.provenance import record
 
@@ -43,6 +44,7 @@ class Outcome:
 
 def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
     """Begin, continue, or look up the run that a config and the words of its command line name."""
+    demand(cfg, TRAIN)
     folder = Folder(Path(cfg.paths.runs, str(cfg.study), run_name(overrides) if cfg.name is None else str(cfg.name)))
     with open_dict(cfg):
         cfg.paths.run = "."  # in the kept config, paths are relative to the folder, which may be moved

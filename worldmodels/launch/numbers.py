@@ -1,0 +1,50 @@
+"""Numbers that a user types, checked before anything begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from worldmodels.core.errors import ConfigError
+
+
+class Range(NamedTuple):
+    """At least `low`; `whole` numbers only, or any; None only where it is `optional`."""
+
+    low: float
+    whole: bool = True
+    optional: bool = False
+
+
+TRAIN = {
+    "seed": Range(0),
+    "threads": Range(1, optional=True),
+    "budget.updates": Range(1, optional=True),
+    "budget.env_steps": Range(1, optional=True),
+    "budget.hours": Range(0, whole=False, optional=True),
+    "evaluation.episodes": Range(1),
+}
+RECORD = {
+    "seed": Range(0),
+    "steps": Range(1, optional=True),
+    "episodes": Range(1, optional=True),
+    "width": Range(1),
+    "workers": Range(0),
+    "piece": Range(1, optional=True),
+}
+
+
+def demand(cfg: DictConfig, ranges: Mapping[str, Range]) -> None:
+    """ConfigError for the first option that is no number in its range; options that the config lacks are passed."""
+    missing = object()
+    for key, allowed in ranges.items():
+        value = OmegaConf.select(cfg, key, default=missing)
+        if value is missing or (value is None and allowed.optional):
+            continue
+        kind = int if allowed.whole else (int, float)
+        if not isinstance(value, kind) or isinstance(value, bool) or value < allowed.low:
+            what = "a whole number" if allowed.whole else "a number"
+            rest = ", or null" if allowed.optional else ""
+            raise ConfigError(f"{key}={value}", f"{what} of at least {allowed.low:g}{rest}", f"set {key} to one")
