@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +73,7 @@ class Dummy(Recipe):
         return limited(kind(self), self.time_limit)
 
 
-class _Tiny:
+class _Tiny(ABC):
     """What the three share: randomness, and a state that is all in plain attributes."""
 
     resumable = True
@@ -89,11 +90,11 @@ class _Tiny:
         self._state = self._first()
         return self._obs()
 
-    def _first(self) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _first(self) -> dict[str, Any]: ...
 
-    def _obs(self) -> Obs:
-        raise NotImplementedError
+    @abstractmethod
+    def _obs(self) -> Obs: ...
 
     def snapshot(self) -> dict[str, Any]:
         return {"state": freeze(self._state), "rng": freeze(self._rng)}
@@ -102,7 +103,7 @@ class _Tiny:
         self._state, self._rng = thaw(state["state"]), thaw(state["rng"])
 
     def close(self) -> None:
-        pass
+        return  # nothing is held
 
 
 class _Corridor(_Tiny):
