@@ -13,16 +13,23 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from worldmodels.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    Task = Callable[[DictConfig, list[str]], int]
+    Task = Callable[[DictConfig, list[str]], "Ended | None"]
 
 DEMO = "+experiment=dreamer_minatar"
+
+
+class Ended(NamedTuple):
+    """How a task ended: the exit code of a process that did only this, and how good the result is, if that is known."""
+
+    code: int = 0
+    score: float | None = None
 
 
 _PATHS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
@@ -123,10 +130,11 @@ def hydra_verb(config_name: str, argv: Sequence[str], task: Task, *, help_text: 
     return max(codes)
 
 
-def _job(task: Task, codes: list[int]) -> Callable[[DictConfig], int]:
+def _job(task: Task, codes: list[int]) -> Callable[[DictConfig], float | None]:
     """The task as Hydra calls it. Tells what the user can mend, or else Hydra would put a line of its own before it.
 
-    In a multirun that line says which job it was, so errors go up to Hydra.
+    In a multirun the error goes on to the sweeper, which lets the other jobs run; a job that was stopped by a signal
+    stops them, too. What a job returns is its score.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import InstantiationException
@@ -134,15 +142,22 @@ def _job(task: Task, codes: list[int]) -> Callable[[DictConfig], int]:
 
     from worldmodels.launch.compose import REFUSALS, explain
 
-    def job(cfg: DictConfig) -> int:
+    def job(cfg: DictConfig) -> float | None:
         running = HydraConfig.get()
+        several = running.mode == RunMode.MULTIRUN
         try:
-            codes.append(task(cfg, list(running.overrides.task)))
+            ended = task(cfg, list(running.overrides.task)) or Ended()
+        except InstantiationException:  # a fault inside a constructor, whose traceback helps
+            raise
         except (UserError, OSError, *REFUSALS) as error:
-            if running.mode == RunMode.MULTIRUN or isinstance(error, InstantiationException):
-                raise
-            raise SystemExit(_tell(explain(error) if isinstance(error, REFUSALS) else error)) from None
-        return codes[-1]
+            told = explain(error) if isinstance(error, REFUSALS) else error
+            if several:
+                raise told from error
+            raise SystemExit(_tell(told)) from None
+        if several and ended.code:
+            raise SystemExit(ended.code)
+        codes.append(ended.code)
+        return ended.score
 
     return job
 

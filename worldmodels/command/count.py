@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     as_json = "--json" in argv
 
-    def task(cfg: DictConfig, overrides: list[str]) -> int:  # noqa: ARG001 (every verb's task takes them)
+    def task(cfg: DictConfig, overrides: list[str]) -> None:  # noqa: ARG001 (every verb's task takes them)
         from worldmodels.launch.build import build_stage
         from worldmodels.launch.count import count
 
@@ -35,11 +35,10 @@ def main(argv: list[str]) -> int:
         if as_json:
             learned = rows[-1].parameters - rows[-1].frozen
             print(json.dumps({**{row.name: row.parameters for row in rows}, "learned": learned}))
-            return 0
+            return
         width = max(len(row.name) for row in rows)
         for row in rows:
             print(f"{row.name:<{width}}  {row.parameters:>12,}{_remark(row)}")
-        return 0
 
     return hydra_verb("train", with_demo([word for word in argv if word != "--json"]), task, help_text=__doc__ or "")
 

@@ -18,7 +18,7 @@ from worldmodels.command import hydra_verb
 
 
 def main(argv: list[str]) -> int:
-    def task(cfg: DictConfig, overrides: list[str]) -> int:  # noqa: ARG001 (every verb's task takes them)
+    def task(cfg: DictConfig, overrides: list[str]) -> None:  # noqa: ARG001 (every verb's task takes them)
         from worldmodels.launch.record import record
 
         folder, summary = record(cfg)
@@ -26,6 +26,5 @@ def main(argv: list[str]) -> int:
         print(f"added    {summary.added_steps:,} env steps, {summary.added_episodes:,} episodes{told}")
         print(f"holds    {summary.env_steps:,} env steps, {summary.episodes:,} episodes")
         print(f"store    {folder}")
-        return 0
 
     return hydra_verb("record", argv, task, help_text=__doc__ or "")

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from worldmodels.command import hydra_verb, with_demo
+from worldmodels.command import Ended, hydra_verb, with_demo
 
 
 def main(argv: list[str]) -> int:
-    def task(cfg: DictConfig, overrides: list[str]) -> int:
+    def task(cfg: DictConfig, overrides: list[str]) -> Ended:
         from worldmodels.launch.train import train
 
         outcome = train(cfg, overrides)
-        return 0 if outcome.signal is None else 128 + outcome.signal
+        return Ended(outcome.code, outcome.score)
 
     return hydra_verb("train", with_demo(argv), task, help_text=__doc__ or "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class UserError(ValueError):
     """Something that the user gave us can not work; the message says how to mend it.
@@ -12,6 +14,10 @@ class UserError(ValueError):
     def __init__(self, found: str, expected: str, do: str) -> None:
         super().__init__(found, expected, do)
         self.found, self.expected, self.do = found, expected, do
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels between processes whatever a subclass's constructor takes."""
+        return _same, (type(self), self.args)
 
     def __str__(self) -> str:
         return f"{self.found}\n  expected: {self.expected}\n  do: {self.do}"
@@ -46,3 +52,9 @@ class MissingExtraError(UserError, ImportError):
             f"the optional dependencies of {extra!r}",
             f"pip install 'worldmodels[{extra}]'",
         )
+
+
+def _same(kind: type[UserError], parts: tuple[str, str, str]) -> UserError:
+    error = kind.__new__(kind)
+    UserError.__init__(error, *parts)
+    return error

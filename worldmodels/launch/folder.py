@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import yaml
 
 from worldmodels.core.errors import ConfigError, ResumeError
+from worldmodels.core.files import write_text
 
 UNNAMED = ("force", "threads", "study", "name", "logger", "paths")  # how a run is watched, not what it is
 # May change when a run is resumed: a larger budget continues a finished run, and callbacks watch without a say in what
@@ -40,17 +40,6 @@ def run_name(overrides: Sequence[str]) -> str:
     if safe == raw and len(safe) <= LONGEST:
         return safe
     return f"{safe[:LONGEST]}-{hashlib.sha1(raw.encode()).hexdigest()[:8]}"
-
-
-def write_text(path: Path, text: str) -> None:
-    """The whole text or nothing, even if the power fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    passing = path.with_name(f".{path.name}.tmp")
-    with passing.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    passing.replace(path)
 
 
 @dataclass(frozen=True)

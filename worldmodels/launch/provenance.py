@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from worldmodels import __version__
-from worldmodels.launch.folder import write_text
+from worldmodels.core.files import write_text
 
 PACKAGES = (
     "torch",

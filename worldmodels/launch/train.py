@@ -19,6 +19,7 @@ from worldmodels.callback.interrupt import Interrupt
 from worldmodels.callback.meter import Meter
 from worldmodels.callback.moment import find, stream
 from worldmodels.callback.score import acts
+from worldmodels.core.files import write_text
 from worldmodels.data.lock import Lock
 from worldmodels.evaluation.page import write_page
 from worldmodels.evaluation.play import aside
@@ -26,11 +27,13 @@ from worldmodels.evaluation.table import JsonTable
 from worldmodels.launch import checkpoint, console
 from worldmodels.launch.build import Parts, build
 from worldmodels.launch.compose import make, plain
-from worldmodels.launch.folder import Folder, run_name, write_text
+from worldmodels.launch.folder import Folder, run_name
 from worldmodels.launch.logger import finish
 from worldmodels.launch.numbers import TRAIN, demand
 from worldmodels.launch.preflight import preflight
 from worldmodels.launch.provenance import record
+from worldmodels.launch.score import score
+from worldmodels.launch.status import running
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,16 @@ class Outcome:
     folder: Folder
     result: dict[str, Any] | None
     signal: int | None = None
+
+    @property
+    def score(self) -> float | None:
+        """How good the run is; None if it was stopped."""
+        return None if self.result is None else score(self.result)
+
+    @property
+    def code(self) -> int:
+        """Of a process that did nothing else."""
+        return 0 if self.signal is None else 128 + self.signal
 
 
 def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
@@ -59,7 +72,13 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
             console.show(folder, done)
             return Outcome(folder, done)
         folder.done.unlink(missing_ok=True)
-        return _run(cfg, config, folder)
+        with running(folder.path, overrides) as ending:
+            outcome = _run(cfg, config, folder)
+            if outcome.result is None:
+                ending.stopped(outcome.signal or 0)
+            else:
+                ending.finished(outcome.result)
+            return outcome
     finally:
         lock.release()
 
@@ -151,6 +170,8 @@ def _quiet() -> None:
     # Held-out windows are looked at by callback.held, not by Lightning's validation.
     warnings.filterwarnings("ignore", message="You passed in a `val_dataloader` but have no `validation_step`")
     warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")
+    # On a machine with SLURM one process is what `python train.py` means; hydra/launcher=submitit_slurm submits.
+    warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
     warnings.filterwarnings("ignore", message="`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning's own
     # The meter writes to loggers, at its own cadence.
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")

@@ -1,0 +1,16 @@
+"""One number that says how good a finished run is, for sweepers that search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def score(result: Mapping[str, Any]) -> float:
+    """The mean return of the final evaluation; of a run that does not act, minus its held-out loss.
+
+    More is better. NaN where a run has neither: no held-out episodes were set apart.
+    """
+    if "return_mean" in result:
+        return float(result["return_mean"])
+    return -float(result.get("model", {}).get("held/loss/total", float("nan")))
