@@ -55,3 +55,16 @@ def test_shared_and_frozen_parameters_count_once() -> None:
     stage.slow = nn.Linear(2, 3).requires_grad_(False)
     rows = {row.name: (row.parameters, row.frozen) for row in count(stage)}
     assert rows == {"encoder": (9, 0), "decoder": (8, 0), "slow": (9, 9), "total": (26, 9)}
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"), [("--jsn", "did you mean --json"), ("--multirun", "does not take --multirun"), ("-m", "take -m")]
+)
+def test_a_flag_that_count_does_not_take_is_told_in_counts_own_name(
+    flag: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["count", flag]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert "worldmodels count" in error
+    assert "usage:" not in error

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worldmodels.core.errors import ConfigError, ResumeError
-from worldmodels.launch.folder import LONGEST, Folder, differences, run_name
+from worldmodels.launch.compose import config
+from worldmodels.launch.folder import LONGEST, Folder, check_place, differences, run_name
+from worldmodels.launch.train import train
 
 WORD = st.tuples(st.sampled_from(["a", "b.c", "d"]), st.text(max_size=8).filter(lambda t: "=" not in t))
 
@@ -75,3 +77,22 @@ def test_moving_aside_never_takes_a_place_that_is_taken(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a run folder"):
         Folder(tmp_path).read_config()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["name=../x"], ["name=a/b"], ["name=.."], ["name=/tmp/x"], ["name=''"], ["study=../x"], ["study=/tmp/x"]),
+        *(["study=a//b"], ["study=a/../../b"], [f"name={'x' * 201}"]),
+    ],
+)
+def test_a_run_can_not_leave_the_folder_of_runs(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="no place inside the folder of runs"):
+        train(config("train", ["+experiment=dqn_minatar", *words]), words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_studies_may_lie_in_one_another_and_names_may_be_numbers():
+    check_place("paper/ablation", 3)
+    check_place("paper", None)

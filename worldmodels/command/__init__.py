@@ -110,17 +110,20 @@ def hydra_verb(config_name: str, argv: Sequence[str], task: Task, *, help_text: 
     import hydra
     from hydra.errors import InstantiationException
 
-    from worldmodels.launch.compose import REFUSALS, conf, explain
+    from worldmodels.launch.compose import REFUSALS, conf, explain, groups
+    from worldmodels.launch.words import HYDRA, check_flags, without_null
 
+    check_flags(config_name, argv, HYDRA)
+    words = without_null(argv, groups())
     codes = [0]
-    with _command_line(config_name, argv):
+    with _command_line(config_name, words):
         try:
             hydra.main(version_base="1.3", config_path=str(conf()), config_name=config_name)(_job(task, codes))()
         except InstantiationException:  # a fault inside a constructor, whose traceback helps
             raise
         except REFUSALS as error:
-            raise explain(error) from error
-        except ValueError as error:  # of Hydra's own, for a word such as stage=null
+            raise explain(error, config_name, words) from error
+        except ValueError as error:  # of Hydra's own, for null as the choice of a group that is not ours
             if "Config group override" not in str(error):
                 raise
             group = next((word.partition("=")[0] for word in argv if word.endswith("=null")), "a group")

@@ -18,13 +18,17 @@ from omegaconf import DictConfig
 
 from worldmodels.command import hydra_verb, with_demo
 from worldmodels.core.errors import ConfigError
+from worldmodels.launch.words import check_flags
 
 if TYPE_CHECKING:
     from worldmodels.core.spec import EnvSpec
     from worldmodels.launch.count import Count
 
+FLAGS = ("--json", "--help", "-h", "--cfg", "-c", "--config-dir", "-cd")  # one configuration: no --multirun
+
 
 def main(argv: list[str]) -> int:
+    check_flags("count", argv, FLAGS)
     as_json = "--json" in argv
 
     def task(cfg: DictConfig, overrides: list[str]) -> None:  # noqa: ARG001 (every verb's task takes them)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,14 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from worldmodels.core.errors import ConfigError, UserError
+from worldmodels.launch.arguments import examine
+from worldmodels.launch.near import near
+from worldmodels.launch.words import without_null
 
 REFUSALS = (HydraException, OmegaConfBaseException)
 
@@ -33,9 +34,10 @@ def conf() -> Path:
 
 def config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """`conf/<name>.yaml` with overrides, as the command line would compose it."""
+    words = without_null(overrides, groups())
     GlobalHydra.instance().clear()
-    with readable(), initialize_config_dir(str(conf()), version_base="1.3"):
-        return compose(name, list(overrides))
+    with readable(name, words), initialize_config_dir(str(conf()), version_base="1.3"):
+        return compose(name, words)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -46,39 +48,46 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def make(cfg: Any, *args: Any, **kwargs: Any) -> Any:
-    """Hydra's `instantiate`, but errors for the user come out as they went in, and unknown arguments are told."""
+    """Hydra's `instantiate`, but types are checked first, and errors for the user come out as they went in."""
+    if isinstance(cfg, DictConfig):
+        examine(cfg)
     try:
         return instantiate(cfg, *args, **kwargs)
     except InstantiationException as error:
         for cause in _chain(error):
             if isinstance(cause, UserError):
                 raise cause from None
-        text = str(error)
-        if found := re.search(_UNKNOWN, text, re.DOTALL):
-            raise _argument(**found.groupdict()) from None
-        if "locating target" in text:
+        if "locating target" in str(error):
             raise explain(error) from error
         raise
 
 
 @contextmanager
-def readable() -> Iterator[None]:
+def readable(name: str = "train", words: Sequence[str] = ()) -> Iterator[None]:
     """Turns what Hydra says about a wrong word into what the user can do about it."""
     try:
         yield
     except REFUSALS as error:
-        raise explain(error) from error
+        raise explain(error, name, words) from error
 
 
-def explain(error: Exception) -> ConfigError:
-    """The same refusal in three parts, with the closest existing words."""
+def explain(error: Exception, name: str = "train", words: Sequence[str] = ()) -> ConfigError:
+    """The same refusal in three parts, with the closest existing words; `name` and `words` are what was composed."""
     text = "\n".join(str(part) for part in _chain(error))
     for pattern, reading in _READINGS:
         found = re.search(pattern, text, re.DOTALL)
         if found:
             return reading(**found.groupdict())
+    for pattern in _UNKNOWN:
+        if found := re.search(pattern, text):
+            return _key(found["key"], _composed(name, words))
     lines = [line for line in str(error).splitlines() if line.strip()]
     return ConfigError("\n    ".join(lines), "a config that Hydra can compose", "see conf/ for what can be set")
+
+
+def groups() -> list[str]:
+    """Names of the config groups."""
+    return sorted(path.name for path in conf().iterdir() if path.is_dir())
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -87,46 +96,57 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _key(key: str) -> ConfigError:
-    groups = {path.name for path in conf().iterdir() if path.is_dir()}
-    candidates = sorted(_keys_of_yaml() | groups)
+_UNKNOWN = (r"Could not override '(?P<key>[^']*)'", r"Could not delete from config\. '(?P<key>[^']*)' does not exist")
+
+
+def _key(key: str, composed: Collection[str]) -> ConfigError:
+    """`composed` are the options of the chosen env, model and so on; others are only named if nothing there is near."""
+    others = [f"{group}={choice}" for group, choice, keys in _choices() if key in keys]
+    has = f"; {' and '.join(others)} has one of that name" if others else ""
+    group, _, last = key.partition(".")[0], *key.rpartition(".")[1:]
+    deeper = [each for each in composed if each.startswith(f"{group}.") and each.endswith(f".{last}")]
+    hint = f" (did you mean {' or '.join(deeper[:3])}?)" if deeper else near(key, composed)
     return ConfigError(
-        f"there is no option {key!r}",
-        "an option of the config" + _near(key, candidates),
+        f"there is no option {key!r}" + (" in this config" if others else ""),
+        "an option of the config" + (hint or near(key, {*_keys_of_yaml(), *groups()})) + has,
         f"correct the name, or add a new one with +{key}=...; `worldmodels train --cfg job` prints all options",
     )
+
+
+def _composed(name: str, words: Sequence[str]) -> list[str]:
+    """Options of the config with these choices of groups, without the other words; none if they are wrong, too."""
+    known = {*groups(), "experiment"}
+    chosen = [word for word in words if word.lstrip("+~").partition("=")[0] in known]
+    folders = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("--config-dir", "-cd")]
+    search = [f"hydra.searchpath=[file://{Path(folder).resolve()}]" for folder in folders[:1]]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf()), version_base="1.3"):
+            cfg = compose(name, [*chosen, *search])
+    except REFUSALS:
+        return []
+    return [*_dotted(OmegaConf.to_container(cfg, resolve=False), "")]
 
 
 def _option(choice: str) -> ConfigError:
     group, _, name = choice.rpartition("/")
     options = _options(group)
     if not options:
-        groups = sorted(path.name for path in conf().iterdir() if path.is_dir())
-        return ConfigError(f"there is no config group {group or name!r}", f"one of {', '.join(groups)}", "correct it")
+        return ConfigError(f"there is no config group {group or name!r}", f"one of {', '.join(groups())}", "correct it")
     return ConfigError(
         f"there is no {group} named {name!r}",
-        f"one of {', '.join(options)}" + _near(name, options),
+        f"one of {', '.join(options)}" + near(name, options),
         f"correct the name, or add conf/{group}/{name}.yaml",
     )
 
 
 def _group(choice: str) -> ConfigError:
-    groups = sorted(path.name for path in conf().iterdir() if path.is_dir())
     name = choice.split("/")[-1]
     return ConfigError(
         f"there is no config group or option {name!r} to override",
-        f"one of the groups {', '.join(groups)}" + _near(name, [*groups, *_keys_of_yaml()]),
+        f"one of the groups {', '.join(groups())}" + near(name, [*groups(), *_keys_of_yaml()]),
         "correct the name; what is not in the defaults is added with a plus, such as +experiment=...",
     )
-
-
-_UNKNOWN = r"call to target '(?P<target>[^']*)'.*unexpected keyword argument \\*'(?P<key>\w+)"
-
-
-def _argument(target: str, key: str) -> ConfigError:
-    known = [name for name in inspect.signature(get_object(target)).parameters if name not in ("self", "spec")]
-    do = "correct the name; in a YAML, its keys are the constructor's arguments"
-    return ConfigError(f"{target} takes no {key!r}", f"one of {', '.join(known)}{_near(key, known)}", do)
 
 
 def _missing(key: str) -> ConfigError:
@@ -145,7 +165,6 @@ def _target(name: str, cause: str | None) -> ConfigError:
 _READINGS: list[tuple[str, Callable[..., ConfigError]]] = [
     (r"Could not override '(?P<choice>[^']*)'\.\s*No match in the defaults list", _group),
     (r"Could not find '(?P<choice>[^']*)'", _option),
-    (r"Could not override '(?P<key>[^']*)'", _key),
     (r"Error locating target '(?P<name>[^']*)'(?:.*?Error loading '[^']*':\s*(?P<cause>[^\n]*))?", _target),
     (r"Missing mandatory value: (?P<key>\S+)", _missing),
 ]
@@ -156,22 +175,20 @@ def _options(group: str) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml")) if group and folder.is_dir() else []
 
 
-def _near(word: str, candidates: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, candidates, n=3, cutoff=0.6)
-    return f" (did you mean {' or '.join(close)}?)" if close else ""
-
-
 def _keys_of_yaml() -> set[str]:
     """Dotted names of every option of the shipped training config and of each group's files."""
-    keys: set[str] = set()
-    for path in conf().rglob("*.yaml"):
-        group = path.parent.relative_to(conf()).as_posix().replace("/", ".")
-        if group == "experiment":
-            continue  # sets options of the other groups
+    own = OmegaConf.to_container(OmegaConf.load(conf() / "train.yaml"), resolve=False)
+    return {*_dotted(own, ""), *(key for _, _, keys in _choices() for key in keys)}
+
+
+def _choices() -> Iterator[tuple[str, str, set[str]]]:
+    """Every group, its choices, and their options; experiments only set options of the others."""
+    for path in sorted(conf().rglob("*.yaml")):
+        group = path.parent.relative_to(conf()).as_posix()
         tree = OmegaConf.load(path)
-        if isinstance(tree, DictConfig):
-            keys |= set(_dotted(OmegaConf.to_container(tree, resolve=False), "" if group == "." else f"{group}."))
-    return keys
+        if group not in (".", "experiment") and isinstance(tree, DictConfig):
+            keys = _dotted(OmegaConf.to_container(tree, resolve=False), f"{group.replace('/', '.')}.")
+            yield group, path.stem, set(keys)
 
 
 def _dotted(tree: Any, prefix: str) -> Iterator[str]:

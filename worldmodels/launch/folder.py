@@ -19,6 +19,7 @@ UNNAMED = ("force", "threads", "study", "name", "logger", "paths")  # how a run 
 # May change when a run is resumed: a larger budget continues a finished run, and callbacks watch without a say in what
 # is learned, so their cadences are free. (Threads only round; a change of them is warned of.)
 FREE = (*UNNAMED, "budget", "callback")
+LONGEST_PART = 200  # bytes of one that a user chose
 LONGEST = 120  # characters of a folder's name; file systems allow 255
 
 
@@ -30,7 +31,8 @@ def run_name(overrides: Sequence[str]) -> str:
     """
     pairs: dict[str, str] = {}
     for text in overrides:
-        key, _, value = text.lstrip("+").partition("=")
+        word = f"{text[1:]}=null" if re.fullmatch(r"~\w+", text) else text  # a group was typed with =null
+        key, _, value = word.lstrip("+").partition("=")
         if re.split(r"[.@/]", key)[0] not in UNNAMED:
             pairs[key] = value
     raw = ",".join(f"{key}={value}" if value else key for key, value in sorted(pairs.items()))
@@ -40,6 +42,20 @@ def run_name(overrides: Sequence[str]) -> str:
     if safe == raw and len(safe) <= LONGEST:
         return safe
     return f"{safe[:LONGEST]}-{hashlib.sha1(raw.encode()).hexdigest()[:8]}"
+
+
+def check_place(study: object, name: object) -> None:
+    """ConfigError unless runs/<study>/<name> lies below runs: a study may be folders in folders, a name is one."""
+    parts = [("study", part) for part in str(study).split("/")] + ([] if name is None else [("name", str(name))])
+    for key, part in parts:
+        if part in ("", ".", "..") or re.search(r"[/\\\0]", part) or len(part.encode()) > LONGEST_PART:
+            value = study if key == "study" else name
+            raise ConfigError(
+                f"{key}={value} is no place inside the folder of runs",
+                f"a folder's name of up to {LONGEST_PART} bytes"
+                + (", or several with / between them" if key == "study" else " without /"),
+                f"give another {key}; paths.runs=<folder> puts runs elsewhere, study=<name> puts them together",
+            )
 
 
 @dataclass(frozen=True)

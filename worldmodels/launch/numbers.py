@@ -1,4 +1,4 @@
-"""Numbers that a user types, checked before anything begins."""
+"""Numbers and switches that a user types, checked before anything begins."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from worldmodels.core.errors import ConfigError
+from worldmodels.launch.arguments import examine
+from worldmodels.launch.folder import check_place
 
 
 class Range(NamedTuple):
@@ -36,9 +38,21 @@ RECORD = {
 }
 
 
+SWITCHES = ("force", "explore")
+LATE = ("paths.run",)  # set at launch
+
+
 def demand(cfg: DictConfig, ranges: Mapping[str, Range]) -> None:
-    """ConfigError for the first option that is no number in its range; options that the config lacks are passed."""
+    """ConfigError for the first option that is no number in its range, or of another type than its constructor takes.
+
+    Options that the config lacks are passed.
+    """
+    examine(cfg, late=LATE)
     missing = object()
+    for key in SWITCHES:
+        if not isinstance(value := OmegaConf.select(cfg, key, default=True), bool):
+            raise ConfigError(f"{key}={value}", "true or false", f"set {key} to one of them")
+    check_place(cfg.get("study", "any"), cfg.get("name"))
     for key, allowed in ranges.items():
         value = OmegaConf.select(cfg, key, default=missing)
         if value is missing or (value is None and allowed.optional):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from worldmodels.core.experience import Obs
+from worldmodels.core.options import Options
 from worldmodels.core.protocols import Memory
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
@@ -90,7 +91,7 @@ class ActorCritic(nn.Module):
         self,
         spec: EnvSpec,
         *,
-        encoder: Mapping[str, Any],
+        encoder: Annotated[Mapping[str, Any], Options(Encoder)],
         units: int = 256,
         layers: int = 1,
         shared: bool = True,

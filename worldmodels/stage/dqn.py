@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Bool, Float32, Int64
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
+from worldmodels.core.options import Options
 from worldmodels.core.spec import EnvSpec
 from worldmodels.nn.encoder import Encoder
 from worldmodels.nn.mlp import MLP, Activation, Scheme
@@ -27,7 +28,7 @@ class QNetwork(nn.Module):
         self,
         spec: EnvSpec,
         *,
-        encoder: Mapping[str, Any],
+        encoder: Annotated[Mapping[str, Any], Options(Encoder)],
         units: int = 128,
         layers: int = 1,
         dueling: bool = False,
@@ -62,9 +63,9 @@ class DQN(Stage):
         self,
         spec: EnvSpec,
         *,
-        net: Mapping[str, Any],
-        target: Mapping[str, Any],
-        epsilon: Mapping[str, Any],
+        net: Annotated[Mapping[str, Any], Options(QNetwork)],
+        target: Annotated[Mapping[str, Any], Options(Target)],
+        epsilon: Annotated[Mapping[str, Any], Options(Epsilon)],
         discount: float = 0.99,
         n_step: int = 1,
         double: bool = True,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.core.experience import Batch
+from worldmodels.core.options import Options
 from worldmodels.core.spec import EnvSpec
 from worldmodels.ops.masked import explained_variance, masked_mean, standardise
 from worldmodels.ops.returns import gae
@@ -35,7 +36,7 @@ class PPO(Stage):
         self,
         spec: EnvSpec,
         *,
-        net: Mapping[str, Any],
+        net: Annotated[Mapping[str, Any], Options(ActorCritic)],
         discount: float = 0.99,
         lam: float = 0.95,
         clip_ratio: float = 0.2,

@@ -1,0 +1,101 @@
+"""What the command line makes of words: no choice, another choice than an experiment's, and misspelt ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worldmodels import command
+from worldmodels.core.errors import ConfigError
+from worldmodels.launch.compose import config
+from worldmodels.launch.folder import run_name
+from worldmodels.launch.numbers import TRAIN, demand
+
+
+@pytest.mark.parametrize("group", ["model", "env", "logger"])
+def test_null_means_none_of_a_group_that_a_run_can_do_without(group: str) -> None:
+    cfg = config("train", ["+experiment=dqn_minatar", f"{group}=null"])
+    assert cfg.get(group) is None
+    demand(cfg, TRAIN)
+
+
+def test_null_is_no_choice_for_a_group_that_every_run_needs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="only env, model, logger, policy may be null"):
+        config("train", ["stage=null"])
+    assert command.main(["train", "trainer=null"]) == 2
+    assert "trainer=null: no choice for trainer" in capsys.readouterr().err
+
+
+def test_a_stage_without_the_model_that_it_needs_says_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["train", "model=null"]) == 2
+    error = capsys.readouterr().err
+    assert "stage.model is ${model}, but there is no model" in error
+    assert "set model=..." in error
+
+
+def test_a_run_without_a_model_is_named_as_it_was_typed() -> None:
+    assert run_name(["~model", "stage=dqn"]) == run_name(["model=null", "stage=dqn"]) == "model=null,stage=dqn"
+
+
+@pytest.mark.parametrize("name", ["dqn_minatar", "ppo_minatar", "dreamer_minatar"])
+@pytest.mark.parametrize("env", ["minigrid", "gymnasium", "atari"])
+def test_an_experiment_takes_another_env_with_that_envs_own_defaults(name: str, env: str) -> None:
+    cfg = config("train", [f"+experiment={name}", f"env={env}"])
+    demand(cfg, TRAIN)
+    assert cfg.env == config("train", [f"env={env}"]).env
+
+
+def test_an_option_that_the_chosen_part_lacks_is_told_with_how_to_leave_it_out() -> None:
+    words = ["+experiment=dqn_minatar", "data=segment"]
+    with pytest.raises(ConfigError, match=r"data\.\w+: .*Segment takes no .*(.|\n)*leave it out with ~data\.\w+"):
+        demand(config("train", words), TRAIN)
+    demand(
+        config("train", [*words, *(f"~data.{key}" for key in ("width", "warmup", "steps_per_update", "sampler"))]),
+        TRAIN,
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [
+        ("env.gme=x", "did you mean env.game"),
+        ("model.deter=3", "did you mean model.recurrence.deter?"),
+        ("data.batch=3", "did you mean data.sampler.batch?"),
+        ("env.levels=3", "env=procgen has one of that name"),
+        ("~env.gme", "did you mean env.game"),
+    ],
+)
+def test_neighbours_of_a_misspelt_key_are_taken_from_the_chosen_parts(word: str, near: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        config("train", [word])
+    assert near in told.value.expected
+    assert "levels?" not in told.value.expected
+
+
+@pytest.mark.parametrize("env", ["gymnasium", "minigrid"])
+def test_keys_of_envs_that_were_not_chosen_are_not_suggested(env: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        config("train", [f"env={env}", "env.time_limt=3"])
+    assert "did you mean env.time_limit" in told.value.expected
+    with pytest.raises(ConfigError) as told:
+        config("train", [f"env={env}", "env.gam=3"])
+    assert "env.game" not in told.value.expected.partition("(did you mean")[2]
+
+
+@pytest.mark.parametrize(("flag", "near"), [("--multirn", "--multirun"), ("--cgf", "--cfg")])
+def test_an_unknown_flag_gets_the_closest_one_and_no_usage_of_hydra(
+    flag: str, near: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["train", flag]) == 2
+    error = capsys.readouterr().err
+    assert f"does not take {flag}" in error
+    assert f"did you mean {near}" in error
+    assert "usage:" not in error

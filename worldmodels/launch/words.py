@@ -1,0 +1,47 @@
+"""The words of a command line, before Hydra reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.launch.near import near
+
+NULLABLE = ("env", "model", "logger", "policy")  # groups of which there may be none
+HYDRA = {
+    *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r"),
+    *("--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--config-dir", "-cd", "--experimental-rerun", "--info", "-i"),
+}
+
+
+def without_null(words: Sequence[str], groups: Collection[str]) -> list[str]:
+    """`model=null` as Hydra wants to hear it, `~model`; ConfigError for a group that every run needs."""
+    return [_without_null(word, groups) for word in words]
+
+
+def _without_null(word: str, groups: Collection[str]) -> str:
+    group, _, value = word.lstrip("+").partition("=")
+    if group not in groups or value.lower() != "null" or word.startswith("~"):
+        return word
+    if group in NULLABLE:
+        return f"~{group}"
+    raise ConfigError(
+        f"{word}: no choice for {group}",
+        f"a name, since a group takes a name; only {', '.join(NULLABLE)} may be null",
+        f"set {group}=<name>",
+    )
+
+
+def check_flags(verb: str, words: Sequence[str], allowed: Collection[str]) -> None:
+    """ConfigError for a flag that the verb does not take, with the closest ones that it does."""
+    for word in words:
+        flag = word.partition("=")[0]
+        if not flag.startswith("-") or flag in allowed:
+            continue
+        shown = sorted(each for each in allowed if each.startswith("--"))
+        raise ConfigError(
+            f"worldmodels {verb} does not take {flag}",
+            f"options as words, such as seed=1, and the flags {', '.join(shown)}{near(flag, shown)}",
+            f"correct or leave out {flag}; `worldmodels {verb} --help` says more",
+        )
