@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import pytorch_lightning as L
 import torch
 from hydra.errors import InstantiationException
+from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
@@ -52,6 +54,8 @@ def build(cfg: DictConfig, config: Mapping[str, Any], folder: Folder) -> Parts:
 
 
 def _trainer(cfg: DictConfig, **late: Any) -> L.Trainer:
+    if "SLURM_JOB_ID" in os.environ and "plugins" not in cfg.trainer:
+        late["plugins"] = [processes()]
     try:
         return make(cfg.trainer, **late)
     except InstantiationException as error:
@@ -60,6 +64,17 @@ def _trainer(cfg: DictConfig, **late: Any) -> L.Trainer:
         raise ConfigError(
             str(error.__cause__), "a machine that has what the trainer asks for", "take trainer=cpu, or mend trainer.*"
         ) from error
+
+
+def processes() -> LightningEnvironment | SLURMEnvironment:
+    """Who starts the processes of a run in a SLURM job: srun if this is a step of several tasks, or else Lightning.
+
+    Left alone, Lightning would take every job for such a step, also one task with several GPUs, and plain
+    `python train.py` in an allocation for several tasks; and it would requeue, which is submitit's part.
+    """
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        return SLURMEnvironment(auto_requeue=False)
+    return LightningEnvironment()
 
 
 def build_stage(cfg: Any, spec: EnvSpec) -> Stage:
