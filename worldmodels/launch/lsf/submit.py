@@ -1,0 +1,57 @@
+"""bsub: a script becomes a job, once. Pages "bsub" and "bjobs -J" of the Command Reference."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+
+from worldmodels.launch.lsf import commands
+
+log = logging.getLogger(__name__)
+ACCEPTED = re.compile(r"Job <(\d+)>")
+REFUSED = "Job not submitted"  # what bsub ends its answer with when nothing was queued
+
+
+class RefusedError(RuntimeError):
+    """LSF will not take the job as it is, or never answered."""
+
+
+def submit(text: str, name: str) -> str:
+    """The number of the job. bsub is called again only after bjobs has said that no job of this unique name exists."""
+    said = ""
+    for pause in (*commands.waits(), 0.0):
+        answer = commands.call(["bsub"], text)
+        found = accepted(answer.out)
+        if found:
+            return found
+        said = answer.text or f"exit code {answer.code}"
+        if REFUSED in said:
+            raise RefusedError(said)
+        log.warning("bsub: %s; looking whether job %s was queued", said, name)
+        time.sleep(pause)
+        found = find(name)
+        if found:
+            return found
+    raise RefusedError(f"bsub gave no job number: {said}")
+
+
+def accepted(out: str) -> str | None:
+    """The number in bsub's answer, `Job <123> is submitted to queue <normal>.`"""
+    found = ACCEPTED.search(out)
+    return found[1] if found else None
+
+
+def find(name: str) -> str | None:
+    """The number of the job of this name; None where bjobs knows of none. Raises if bjobs can not tell."""
+    answer = commands.insist(
+        ["bjobs", "-a", "-noheader", "-o", "jobid", "-J", name], settled="is not found|no .*job found"
+    )
+    numbers = re.findall(r"^\s*(\d+)\s*$", answer.out, re.MULTILINE)
+    if numbers:
+        return numbers[0]
+    if re.search(r"is not found|no .*job found", answer.text, re.IGNORECASE) or (answer.code == 0 and not answer.text):
+        return None
+    raise RefusedError(
+        f"neither bsub nor bjobs answers ({answer.text}); a job named {name} may be queued: look with bjobs -J {name}"
+    )
