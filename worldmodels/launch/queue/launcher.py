@@ -1,0 +1,159 @@
+"""`hydra/launcher=gpu_queue`: a multirun's jobs as processes of this machine, placed by GPU memory."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.launch.multirun import Job, plan
+from worldmodels.launch.naming import seed_names
+from worldmodels.launch.queue.devices import devices
+from worldmodels.launch.queue.nouns import Device, Outcome, Rules
+from worldmodels.launch.queue.probe import source
+from worldmodels.launch.queue.queue import Queue
+from worldmodels.launch.queue.record import Results
+from worldmodels.launch.queue.run import STDERR, Run
+from worldmodels.launch.queue.view import view
+from worldmodels.launch.score import score
+
+OWN = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.run", "hydra.mode")
+STYLES = ("safe", "seed")
+RULES = tuple(Rules.__dataclass_fields__)
+
+
+class RunError(RuntimeError):
+    """A run of the queue did not finish; the message says why, and where to read on."""
+
+
+def launch(
+    options: Mapping[str, Any], context: HydraContext, config: DictConfig, words: Sequence[Sequence[str]]
+) -> list[JobReturn]:
+    """One answer per job, in order; a job that failed does not raise. SystemExit if a signal stopped the queue."""
+    told = dict(options)
+    if told["style"] not in STYLES:
+        raise ConfigError(f"style={told['style']}", f"one of {', '.join(STYLES)}", "correct hydra.launcher.style")
+    threads = told["threads"]
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads={threads}", "at least 1, or null", "set hydra.launcher.threads to one")
+    rules = _rules(told)
+    probe = source(told["probe"])
+    places = devices(told["gpus"], told["slots_per_gpu"], told["slots"] or _cores(threads), probe)
+    if rules.gpus_per_job > len(places):
+        found = f"gpus_per_job={rules.gpus_per_job}, and {len(places)} to choose from"
+        raise ConfigError(found, "no more GPUs for a job than there are", "set gpus_per_job, or gpus")
+    lines = _named(words) if told["style"] == "seed" else [list(each) for each in words]
+    jobs = plan(lambda each: context.config_loader.load_sweep_config(config, each), lines)
+    runs = _runs(jobs, _tail(config))
+    left = [run for run, job in zip(runs, jobs, strict=True) if job.result() is None or run.force]
+    results = Results(Path(told["results_file"]), left) if told["results_file"] else None
+    _work(left, places, rules, probe, told, results)
+    return [_answer(run, job) for run, job in zip(runs, jobs, strict=True)]
+
+
+def _work(
+    runs: list[Run], places: list[Device], rules: Rules, probe: Any, told: Mapping[str, Any], results: Results | None
+) -> None:
+    if not runs:
+        return
+    env = {str(name): str(value) for name, value in (told["env"] or {}).items()}
+    queue = Queue(runs, places, rules, probe, env=env, threads=told["threads"], results=results, view=view())
+    queue.run()
+    if queue.stopped_by is not None:
+        raise SystemExit(128 + queue.stopped_by)
+
+
+def _rules(told: dict[str, Any]) -> Rules:
+    """The options that are rules. `release_below_mb` is counted as the original tool did, all else in GiB."""
+    known = {name: told[name] for name in RULES if name in told and told[name] is not None}
+    known["release_below_gb"] = told["release_below_mb"] / 1024
+    if "retry_on" in known:
+        known["retry_on"] = tuple(known["retry_on"])
+    rules = Rules(**known)
+    return rules if told["probe"] != "none" else replace(rules, release_wait_s=0.0)
+
+
+def _cores(threads: int | None) -> int:
+    """CPU slots: as many as there are cores for their threads."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // (threads or 1))
+
+
+def _named(words: Sequence[Sequence[str]]) -> list[list[str]]:
+    """With the original's names, as `name=...`; jobs that have a name keep it."""
+    rows = [_values(each) for each in words]
+    if all("name" in row for row in rows):
+        return [list(each) for each in words]
+    names = seed_names(rows)
+    return [
+        [*each, *([] if "name" in row else [f"name='{name}'"])]
+        for each, row, name in zip(words, rows, names, strict=True)
+    ]
+
+
+def _runs(jobs: Sequence[Job], tail: Sequence[str]) -> list[Run]:
+    common = set[str].intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set[str]()
+    found = []
+    for job in jobs:
+        values = _values(job.words)
+        words = [word for word in job.words if word.partition("=")[0] != "force"]
+        label = " ".join(word for word in words if word not in common) or job.folder.path.name
+        argv = (sys.executable, "-m", "worldmodels", "train", *words, *tail)
+        force = values.pop("force", False) is True
+        found.append(Run(job.folder.path, argv, tuple(words), label, values, force))
+    return found
+
+
+def _values(words: Sequence[str]) -> dict[str, Any]:
+    """The options that the words set, as plain data."""
+    parser = OverridesParser.create()
+    found = {}
+    for override in parser.parse_overrides(list(words)):
+        if not override.is_delete():
+            found[override.key_or_group.lstrip("+")] = _plain(override.value())
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _tail(config: DictConfig) -> list[str]:
+    """What of this command line is not of a job but holds for each: where configs lie, and Hydra's own options."""
+    name = config.hydra.job.config_name
+    if name == "record":
+        do = "record with hydra/launcher=basic or joblib"
+        raise ConfigError("hydra/launcher=gpu_queue with record", "trainings", do)
+    own = [word for word in OmegaConf.to_container(config.hydra.overrides.hydra) or [] if not _own(str(word))]
+    given = [each.path for each in config.hydra.runtime.config_sources if each.provider == "command-line"]
+    flags = [] if name == "train" else ["--config-name", str(name)]
+    return [*map(str, own), *flags, *(part for path in given for part in ("--config-dir", path))]
+
+
+def _own(word: str) -> bool:
+    key = word.lstrip("+~").partition("=")[0]
+    return any(key == each or key.startswith((f"{each}.", f"{each}/")) for each in OWN)
+
+
+def _answer(run: Run, job: Job) -> JobReturn:
+    told = JobReturn(overrides=list(job.words), working_dir=str(run.folder), task_name="train")
+    result = job.folder.result()
+    if (run.outcome is None or run.outcome is Outcome.DONE) and result is not None:
+        told.status, told.return_value = JobStatus.COMPLETED, score(result)
+        return told
+    why = run.error or "it left no result"
+    told.status, told.return_value = JobStatus.FAILED, RunError(f"{run.state}: {why} ({run.folder / STDERR})")
+    return told
