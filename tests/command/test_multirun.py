@@ -1,0 +1,123 @@
+"""Many runs from one command: no folder twice, nothing done twice, and no failure that stops the others."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from worldmodels import command
+from worldmodels.data.lock import Lock
+from worldmodels.launch.status import Status
+
+QUICK = ["env=dummy", "stage=dqn", "data=replay", "data.warmup=64", "data.updates=2", "data.width=2"]
+QUICK += ["data.sampler.length=1", "data.piece=4", "budget={updates:2,env_steps:null}", "evaluation.episodes=2"]
+
+
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def train(*words: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: what checks shapes in tests can not be sent to other processes."""
+    command = [sys.executable, "-m", "worldmodels", "train", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def states() -> list[str]:
+    return sorted(json.loads(path.read_text())["state"] for path in Path("runs").rglob("status.json"))
+
+
+def changed() -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in Path("runs").rglob("done.json")}
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_failed_run_stops_no_other_and_the_same_command_does_only_what_is_left(launcher: str) -> None:
+    # Without steps before the first update there is nothing to learn from: that run fails.
+    words = ["-m", *QUICK[:3], "data.warmup=64,0", *QUICK[4:], "seed=0,1", f"hydra/launcher={launcher}"]
+    words += ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
+    first = train(*words)
+    assert first.returncode == 1
+    assert states() == ["done", "done", "failed", "failed"]
+    assert "2 of 4 runs finished" in first.stdout
+    assert "nothing to draw from" in first.stdout
+    assert "Warning" not in first.stderr
+    before = changed()
+    assert train(*words).returncode == 1
+    assert changed() == before
+    attempts = sorted(json.loads(path.read_text())["attempt"] for path in Path("runs").rglob("status.json"))
+    assert attempts == [1, 1, 2, 2]
+
+
+def test_a_finished_multirun_says_so_and_does_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["train", "-m", *QUICK, "seed=0,1"]) == 0
+    before = changed()
+    assert command.main(["train", "-m", *QUICK, "seed=0,1"]) == 0
+    assert changed() == before
+    assert "2 of 2 runs finished" in capfd.readouterr().out
+
+
+def test_a_larger_budget_continues_finished_runs() -> None:
+    words = [word for word in QUICK if not word.startswith("budget")]
+    limit = "budget={updates:%d,env_steps:null}"
+    assert command.main(["train", "-m", *words, "name=one", limit % 2]) == 0
+    assert command.main(["train", "-m", *words, "name=one", limit % 4]) == 0
+    assert json.loads(Path("runs/train/one/done.json").read_text())["updates"] == 4
+
+
+@pytest.mark.parametrize("words", [["name=one", "seed=0,1"], ["threads=1,2"], ["logger=csv,tensorboard"]])
+def test_runs_that_would_share_a_folder_are_refused_before_any_starts(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["train", "-m", *QUICK, *words]) == 2
+    assert "two runs share the folder" in capsys.readouterr().err
+    assert not list(Path().rglob("status.json"))
+
+
+def test_a_wrong_word_is_told_before_any_run_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["train", "-m", *QUICK, "seed=0,1", "stage.epsilonn=1,2"]) == 2
+    assert "epsilonn" in capsys.readouterr().err
+    assert not list(Path().rglob("status.json"))
+
+
+def test_two_sweeps_of_one_study_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("runs/train")
+    folder.mkdir(parents=True)
+    script = "import sys, time; from pathlib import Path; from worldmodels.data.lock import Lock\n"
+    script += "lock = Lock(Path(sys.argv[1])); print('up', flush=True); time.sleep(600)"
+    other = subprocess.Popen([sys.executable, "-c", script, str(folder / ".sweep.lock")], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert command.main(["train", "-m", *QUICK, "seed=0,1"]) == 2
+        told = capsys.readouterr().err
+        assert "another sweep" in told
+        assert str(other.pid) in told
+        assert not list(Path().rglob("status.json"))
+    finally:
+        other.kill()
+        other.wait()
+    Lock(folder / ".sweep.lock").release()
+
+
+def test_ctrl_c_ends_the_whole_multirun_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    words = ["-m", *QUICK[:3], "data.warmup=64", "data.updates=2", "data.width=2", *QUICK[6:8], "seed=0,1"]
+    words += ["budget={updates:200000,env_steps:null}", "evaluation.episodes=2"]
+    process = subprocess.Popen([sys.executable, "-m", "worldmodels", "train", *words], stderr=subprocess.DEVNULL)
+    try:
+        while "running" not in states() or not list(Path("runs").rglob("metrics.csv")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(2)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
+    told = {path.parent.name[-6:]: Status.read(path.parent) for path in Path("runs").rglob("status.json")}
+    assert sorted(status.state for status in told.values() if status) == ["killed", "queued"]

@@ -1,0 +1,60 @@
+"""Runs are started again where they were, and put away without losing any."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.launch.jobs import keeping, roster
+from worldmodels.launch.status import Status, process_start
+
+
+def study(folder: Path, **states: str) -> Path:
+    for name, state in states.items():
+        live = {"host": socket.gethostname(), "pid": os.getpid(), "pid_started": process_start(os.getpid())}
+        more = live if state == "running" else {}
+        Status(state, (f"seed={name}",), launcher="gpu_queue", **more).write(folder / name)  # type: ignore[arg-type]
+    return folder
+
+
+def test_failed_and_killed_runs_are_started_again_by_their_own_words(tmp_path: Path) -> None:
+    study(tmp_path, a="done", b="failed", c="killed", d="running", e="queued")
+    words = keeping.again(tmp_path, roster.runs(tmp_path), None)
+    listed = next(word for word in words if word.startswith("hydra.sweeper.file=")).partition("=")[2]
+    assert json.loads(Path(listed).read_text()) == [["seed=b"], ["seed=c"]]
+    assert "hydra/launcher=gpu_queue" in words
+
+
+def test_nothing_to_start_again_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no failed or killed run"):
+        keeping.again(tmp_path, roster.runs(study(tmp_path, a="done")), None)
+
+
+def test_the_archive_takes_what_is_over_and_leaves_the_living(tmp_path: Path) -> None:
+    study(tmp_path, a="done", b="failed", c="running", d="queued")
+    keeping.archive(tmp_path, roster.runs(tmp_path))
+    assert sorted(path.name for path in (tmp_path / "archive").iterdir()) == ["a", "b"]
+    assert [run.name for run in roster.runs(tmp_path)] == ["c", "d"]
+
+
+def test_the_archive_overwrites_nothing(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        (study(tmp_path, a="done") / "a" / "note").write_text(text)
+        keeping.archive(tmp_path, roster.runs(tmp_path))
+    kept = {path.parent.name: path.read_text() for path in (tmp_path / "archive").glob("*/note")}
+    assert kept == {"a": "first", "a.2": "second"}
+
+
+def test_a_run_is_found_by_words_that_no_other_has(tmp_path: Path) -> None:
+    study(tmp_path, **{"lr=0.1,seed=1": "done", "lr=0.1,seed=10": "done", "lr=0.2,seed=1": "done"})
+    assert [run.name for run in roster.choose(tmp_path, "seed=1 lr=0.1")] == ["lr=0.1,seed=1"]
+    assert [run.name for run in roster.choose(tmp_path, "seed=10")] == ["lr=0.1,seed=10"]
+    with pytest.raises(ConfigError, match="2 runs"):
+        roster.choose(tmp_path, "seed=1")
+    with pytest.raises(ConfigError, match="no runs"):
+        roster.choose(tmp_path, "seed=7")

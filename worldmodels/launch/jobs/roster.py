@@ -1,0 +1,82 @@
+"""Which runs there are, and which of them is meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.data.lock import owner
+from worldmodels.evaluation.status import Status, observe
+
+SWEEP = ".sweep.lock"  # held by the sweep that is at work in a study
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, and what is true of it now."""
+
+    folder: Path
+    status: Status
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+def studies(root: Path) -> list[Path]:
+    """The folders of a place that hold runs."""
+    if not root.is_dir():
+        raise ConfigError(f"there is no folder {root}", "where runs lie", "start some, or give the place with --runs")
+    return [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _runs(folder)]
+
+
+def study(root: Path, name: str) -> Path:
+    """A study's folder by its name or its path."""
+    for folder in (root / name, Path(name)):
+        if folder.is_dir() and _runs(folder):
+            return folder
+    there = [folder.name for folder in studies(root)]
+    close = difflib.get_close_matches(name, there, n=3)
+    raise ConfigError(
+        f"there is no study {name!r} in {root}",
+        f"one of {', '.join(there) or 'none yet'}",
+        f"did you mean {' or '.join(close)}?" if close else "`worldmodels jobs list` shows all",
+    )
+
+
+def runs(folder: Path) -> list[Run]:
+    """Every run of a study, by name."""
+    observed = ((path, observe(path)) for path in _runs(folder))
+    return [Run(path, status or Status("queued", error="not started")) for path, status in observed]
+
+
+def choose(folder: Path, text: str | None) -> list[Run]:
+    """The runs that are meant: all, or the only one whose name has every word of the text, such as `seed=3 lr=0.1`."""
+    known = runs(folder)
+    if text is None:
+        return known
+    words = re.split("[ ,]+", text)
+    whole = [run for run in known if run.name == text or set(words) <= set(run.name.split(","))]
+    found = whole or [run for run in known if all(word in run.name for word in words)]
+    if len(found) != 1:
+        some = "\n    ".join(run.name for run in (found or known)[:8])
+        raise ConfigError(
+            f"{len(found) or 'no'} runs of {folder} have {text!r} in their names:\n    {some}",
+            "words that only one run has",
+            "give more of the name",
+        )
+    return found
+
+
+def sweeping(folder: Path) -> int | None:
+    """The process of the sweep that is at work in a study, as the kernel knows it; None if there is none."""
+    return owner(folder / SWEEP)
+
+
+def _runs(folder: Path) -> list[Path]:
+    marks = ("status.json", "done.json", "config.yaml")
+    inside = (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("."))
+    return [path for path in inside if any((path / mark).is_file() for mark in marks)]
