@@ -12,9 +12,9 @@ import numpy as np
 import pytorch_lightning as L
 import torch
 from hydra.errors import InstantiationException
-from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
+from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 
 from worldmodels.callback.origin import Origin
 from worldmodels.callback.watcher import spare
@@ -44,6 +44,7 @@ def build(cfg: DictConfig, config: Mapping[str, Any], folder: Folder) -> Parts:
     recipe, plan = make(cfg.get("env")), make(cfg.data)
     spec = plan.spec(recipe)
     stage = build_stage(cfg, spec)
+    stage.demand(plan)
     data = Data(plan, recipe, folder.path, Rng(cfg.seed, "data"))
     callbacks = [Origin(config), *(make(each) for each in cfg.callback.values() if each is not None)]
     loggers = [make(each) for each in (cfg.get("logger") or {}).values() if each is not None]

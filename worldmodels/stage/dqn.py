@@ -13,6 +13,8 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
 from worldmodels.core.options import Options
 from worldmodels.core.spec import EnvSpec
+from worldmodels.data.module import Plan
+from worldmodels.data.replay import Replay
 from worldmodels.nn.encoder import Encoder
 from worldmodels.nn.mlp import MLP, Activation, Scheme
 from worldmodels.nn.norm import NormKind
@@ -83,6 +85,22 @@ class DQN(Stage):
         self.discount, self.n_step, self.double_q, self.clip_reward = discount, n_step, double, clip_reward
         self.lr, self.clip, self.eps = lr, clip, eps
         self._surprise: Tensor | None = None
+
+    def demand(self, plan: Plan) -> None:
+        """Windows must hold `n_step` steps, and reach an episode's last ones, or how it ends is never learned."""
+        super().demand(plan)
+        key, windows = ("data.sampler", plan.sampler) if isinstance(plan, Replay) else ("data", plan)
+        length, n = int(getattr(windows, "length", self.n_step)), self.n_step
+        whole = not (getattr(windows, "pad", True) or getattr(windows, "cross", True))
+        if length >= n and (length == 1 or not whole):
+            return
+        found = f"{key} gives windows of {length} steps" + (" that lie whole inside an episode" if whole else "")
+        ends = ", which may end early with their episode" if length > 1 or n > 1 else ""
+        raise ConfigError(
+            f"{found}, and DQN has n_step={n}",
+            f"windows of {n} steps{ends}",
+            f"set {key}.length={n} {key}.pad=true {key}.batch=64, or start from +experiment=dqn_minatar",
+        )
 
     def groups(self) -> list[Group]:
         return [Group("values", self.net, self.lr, self.clip, eps=self.eps)]

@@ -13,6 +13,8 @@ from torch import Tensor
 from worldmodels.core.experience import Batch
 from worldmodels.core.options import Options
 from worldmodels.core.spec import EnvSpec
+from worldmodels.data.replay import Replay
+from worldmodels.data.segment import Segment
 from worldmodels.ops.masked import explained_variance, masked_mean, standardise
 from worldmodels.ops.returns import gae
 from worldmodels.policy.actor import ActorCritic, ActorPolicy
@@ -29,6 +31,7 @@ class PPO(Stage):
     updates. Batches come from `data=rollout`, which calls `prepare`.
     """
 
+    unfit = (Replay, Segment)  # only fresh rollouts are handed to `prepare`
     stopped: Tensor
     moved: Tensor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as L
 import torch
@@ -14,8 +14,13 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
 from worldmodels.core.protocols import Policy
 from worldmodels.core.spec import EnvSpec
+from worldmodels.data.module import Plan
+from worldmodels.data.replay import Replay
+from worldmodels.data.rollout import Rollout
+from worldmodels.data.segment import Segment
 
 Scalars = dict[str, Tensor]
+PLANS = (Replay, Rollout, Segment)
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Stage(L.LightningModule, ABC):
     loss reaches only its own group, so cut graphs with detach().
     """
 
+    unfit: ClassVar[tuple[type, ...]] = (Rollout,)  # plans of data whose batches it can not learn from
+
     def __init__(self, spec: EnvSpec) -> None:
         super().__init__()
         self.spec = spec
@@ -47,6 +54,13 @@ class Stage(L.LightningModule, ABC):
 
     @abstractmethod
     def groups(self) -> list[Group]: ...
+
+    def demand(self, plan: Plan) -> None:
+        """ConfigError unless it can learn from what the plan will hand out. Asked before anything runs."""
+        if isinstance(plan, self.unfit):
+            fit = " or ".join(f"data={each.__name__.lower()}" for each in PLANS if each not in self.unfit)
+            name, data = type(self).__name__, type(plan).__name__.lower()
+            raise ConfigError(f"{name} can not learn from data={data}", fit, f"set {fit}")
 
     def policy(self) -> Policy:
         raise ConfigError(

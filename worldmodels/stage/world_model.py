@@ -11,6 +11,8 @@ from torch import Tensor
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
 from worldmodels.core.spec import EnvSpec
+from worldmodels.data.replay import Replay
+from worldmodels.data.rollout import Rollout
 from worldmodels.model.rssm import RSSM, RSSMBelief
 from worldmodels.model.unroll import arrivals, seen
 from worldmodels.ops.categorical import balanced_kl, entropy
@@ -64,6 +66,8 @@ def checked(scales: Mapping[str, float] | None) -> dict[str, float]:
 
 class WorldModel(Stage):
     """Trains a world model on recorded experience; offers no policy."""
+
+    unfit = (Replay, Rollout)  # nobody would act
 
     def __init__(
         self,
