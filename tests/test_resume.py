@@ -37,7 +37,17 @@ RUNS: dict[str, tuple[list[str], int]] = {
         ],
         4,
     ),
-    "ppo": (["+experiment=ppo_minatar", "data.width=4", "data.steps=24", "data.passes=1", "env.game=seaquest"], 8),
+    "ppo": (
+        [
+            "+experiment=ppo_minatar",
+            "stage.anneal=6400",
+            "data.width=4",
+            "data.steps=24",
+            "data.passes=1",
+            "env.game=seaquest",
+        ],
+        8,
+    ),
     "dreamer": (["+experiment=dreamer_minatar", *REPLAY, *SMALL_MODEL, "env.game=asterix"], 4),
     "dreamer-atari": (
         [

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from worldmodels import command
-from worldmodels.core.errors import ConfigError
-from worldmodels.launch.compose import config
+from worldmodels.core.errors import ConfigError, ResumeError
+from worldmodels.launch.compose import config, plain
 from worldmodels.launch.folder import run_name
 from worldmodels.launch.numbers import TRAIN, demand
+from worldmodels.launch.train import train
 
 
 @pytest.mark.parametrize("group", ["model", "env", "logger"])
@@ -99,3 +100,19 @@ def test_an_unknown_flag_gets_the_closest_one_and_no_usage_of_hydra(
     assert f"does not take {flag}" in error
     assert f"did you mean {near}" in error
     assert "usage:" not in error
+
+
+def test_the_rate_of_ppo_falls_over_the_budget_and_a_larger_budget_does_not_change_it_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["env=dummy", "data.width=2", "data.steps=8", "data.passes=1", "data.minibatches=1"]
+    words = ["+experiment=ppo_minatar", *small, "evaluation.episodes=1", "name=fading"]
+    for updates in (2, 3):
+        assert plain(config("train", [*words, f"budget.updates={updates}"]))["stage"]["anneal"] == updates
+    train(config("train", [*words, "budget.updates=2"]))
+    with pytest.raises(ResumeError, match=r"stage\.anneal: 2 -> 3"):
+        train(config("train", [*words, "budget.updates=3"]))
+    longer = train(config("train", [*words, "budget.updates=3", "stage.anneal=2"]))
+    assert longer.result is not None
+    assert longer.result["updates"] == 3

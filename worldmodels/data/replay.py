@@ -18,6 +18,7 @@ from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.block import Block
 from worldmodels.data.driver import Driver
+from worldmodels.data.lived import Lived
 from worldmodels.data.store import EpisodeStore
 from worldmodels.data.uninformed import Random
 
@@ -62,7 +63,7 @@ class Replay:
         return ReplayStream(self, needed(recipe).make(self.width, self.workers), learner, folder / "episodes", rng)
 
 
-class ReplayStream:
+class ReplayStream(Lived):
     """Acts, remembers, and hands out one batch per update. Meets `core.protocols.Resumable`.
 
     The ratio of acting to learning is kept here and nowhere else. A store that lies in the folder already is emptied,
@@ -94,21 +95,6 @@ class ReplayStream:
                 self.owed -= self.driver.width
             self._open = self.sampler.sample(store, self.rng)
             yield self._open
-
-    @property
-    def env_steps(self) -> int:
-        return self.driver.steps
-
-    @property
-    def episodes(self) -> int:
-        return self.driver.episodes
-
-    @property
-    def resume(self) -> str:
-        return self.driver.resume
-
-    def drain(self) -> list[tuple[float, int]]:
-        return self.driver.drain()
 
     def snapshot(self) -> dict[str, Any]:
         self._settle()

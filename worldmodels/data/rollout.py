@@ -18,6 +18,7 @@ from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.data.block import Block
 from worldmodels.data.driver import Driver
+from worldmodels.data.lived import Lived
 from worldmodels.data.replay import needed
 
 
@@ -48,7 +49,7 @@ class Rollout:
         return RolloutStream(self, needed(recipe).make(self.width, self.workers), learner, rng)
 
 
-class RolloutStream:
+class RolloutStream(Lived):
     """An epoch is one rollout: lived, prepared by the learner, and handed out `passes` times in random order.
 
     Each batch holds single transitions (T = 1), each exactly once per pass. Snapshots fall between rollouts: one in the
@@ -87,21 +88,6 @@ class RolloutStream:
             for lane, pieces in zip(lanes, block.lanes(), strict=True):
                 lane += pieces
             self.driver.reuse(block)
-
-    @property
-    def env_steps(self) -> int:
-        return self.driver.steps
-
-    @property
-    def episodes(self) -> int:
-        return self.driver.episodes
-
-    @property
-    def resume(self) -> str:
-        return self.driver.resume
-
-    def drain(self) -> list[tuple[float, int]]:
-        return self.driver.drain()
 
     def snapshot(self) -> dict[str, Any]:
         return {"driver": self.driver.snapshot(), "rng": self.rng.snapshot()}
