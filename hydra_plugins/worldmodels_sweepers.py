@@ -8,7 +8,7 @@ from typing import Any
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 class _Ours(Sweeper):
@@ -43,7 +43,8 @@ class _Ours(Sweeper):
         return results
 
     def _compose(self, words: list[str]) -> DictConfig:
-        return self.loader.load_sweep_config(self.settings, words)
+        cfg = self.loader.load_sweep_config(self.settings, words)
+        return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
 class Grid(_Ours):
@@ -59,19 +60,30 @@ class Grid(_Ours):
 
 
 class JsonList(_Ours):
-    """The runs that a JSON file lists, an object of dotted keys each; the command line's words hold for all of them.
+    """The runs that a file lists; the command line's words hold for all of them.
 
-    seeds: each of them with each of these seeds.
+    file: a JSON list of objects of dotted keys. words: instead of it, a JSON list of lists of words.
+    seeds: each object with each of these seeds.
     style: `safe` names a run after its words; `seed` by the rules of `launch.naming`, as `name=...`.
     """
 
     def __init__(
-        self, file: str, seeds: Sequence[int] | None = None, style: str = "safe", max_batch_size: int | None = None
+        self,
+        file: str | None,
+        words: str | None = None,
+        seeds: Sequence[int] | None = None,
+        style: str = "safe",
+        max_batch_size: int | None = None,
     ) -> None:
         super().__init__(max_batch_size)
-        self.file, self.seeds, self.style = file, seeds, style
+        self.file, self.listed, self.seeds, self.style = file, words, seeds, style
 
     def words(self, arguments: list[str]) -> Sequence[Sequence[str]]:
-        from worldmodels.launch.listed import command_lines
+        from worldmodels.core.errors import ConfigError
+        from worldmodels.launch.listed import from_objects, from_words
 
-        return command_lines(self.file, arguments, seeds=self.seeds, style=self.style)
+        if self.listed is not None:
+            return from_words(self.listed, arguments)
+        if self.file is None:
+            raise ConfigError("no list of runs", "a JSON file", "set hydra.sweeper.file=<list.json>")
+        return from_objects(self.file, arguments, seeds=self.seeds, style=self.style, compose=self._compose)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -121,3 +122,20 @@ def test_ctrl_c_ends_the_whole_multirun_and_the_same_command_goes_on(tmp_path: P
         process.wait()
     told = {path.parent.name[-6:]: Status.read(path.parent) for path in Path("runs").rglob("status.json")}
     assert sorted(status.state for status in told.values() if status) == ["killed", "queued"]
+
+
+def test_a_list_of_runs_in_json_becomes_runs_with_every_seed() -> None:
+    Path("list.json").write_text(json.dumps([{"stage.discount": 0.9}, {"stage.discount": 0.8}]))
+    listed = ["hydra/sweeper=json_list", "hydra.sweeper.file=list.json", "hydra.sweeper.seeds=[3,4]"]
+    assert command.main(["train", "-m", *listed, *QUICK]) == 0
+    names = [path.parent.name for path in Path("runs").rglob("done.json")]
+    pairs = {(float(re.findall("discount=([0-9.]+)", name)[0]), int(name.split("seed=")[1][0])) for name in names}
+    assert pairs == {(0.9, 3), (0.9, 4), (0.8, 3), (0.8, 4)}
+
+
+def test_a_wrong_type_in_a_list_is_told_with_its_line_before_any_run_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("list.json").write_text('[\n {"stage.discount": 0.9},\n {"stage.discount": "high"}\n]')
+    listed = ["hydra/sweeper=json_list", "hydra.sweeper.file=list.json"]
+    assert command.main(["train", "-m", *listed, *QUICK]) == 2
+    assert "line 3, key 'stage.discount'" in capsys.readouterr().err
+    assert not list(Path().rglob("status.json"))

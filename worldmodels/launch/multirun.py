@@ -43,10 +43,10 @@ def plan(compose: Compose, words: Sequence[Sequence[str]]) -> list[Job]:
     A config is composed once for all jobs that differ in plain values only, which takes a tenth of a second.
     """
     kinds: dict[tuple[str, ...], DictConfig] = {}
-    groups = {path.name for path in conf().iterdir() if path.is_dir()}
     jobs, owners = list[Job](), dict[Path, Sequence[str]]()
     for each in words:
-        kind = tuple(word if _shapes(word, groups) else word.partition("=")[0] for word in each)
+        shape = set(decisive(each))
+        kind = tuple(word if word in shape else word.partition("=")[0] for word in each)
         cfg = kinds.get(kind) or kinds.setdefault(kind, compose(list(each)))
         name = run_name(each) if cfg.name is None else str(cfg.name)
         folder = Folder(Path(cfg.paths.runs, str(cfg.study), name))
@@ -104,8 +104,13 @@ def _why(result: JobReturn) -> object:
     return getattr(result, "_return_value", None)
 
 
-def _shapes(word: str, groups: set[str]) -> bool:
-    """Whether a word may change what other options there are, or where the run lies."""
+def decisive(words: Sequence[str]) -> list[str]:
+    """Those that may change what other options there are, or where the run lies."""
+    groups = {path.name for path in conf().iterdir() if path.is_dir()}
+    return [word for word in words if _decides(word, groups)]
+
+
+def _decides(word: str, groups: set[str]) -> bool:
     key = word.lstrip("+~").partition("=")[0].split("@")[0]
     return "/" in key or key in groups or key in ("study", "name") or key.split(".")[0] in ("paths", "budget", "hydra")
 

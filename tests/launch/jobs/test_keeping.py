@@ -25,7 +25,7 @@ def study(folder: Path, **states: str) -> Path:
 def test_failed_and_killed_runs_are_started_again_by_their_own_words(tmp_path: Path) -> None:
     study(tmp_path, a="done", b="failed", c="killed", d="running", e="queued")
     words = keeping.again(tmp_path, roster.runs(tmp_path), None)
-    listed = next(word for word in words if word.startswith("hydra.sweeper.file=")).partition("=")[2]
+    listed = next(word for word in words if word.startswith("hydra.sweeper.words=")).partition("=")[2]
     assert json.loads(Path(listed).read_text()) == [["seed=b"], ["seed=c"]]
     assert "hydra/launcher=gpu_queue" in words
 

@@ -35,7 +35,7 @@ def again(folder: Path, chosen: Sequence[Run], launcher: str | None) -> list[str
     file = folder / ".again.json"
     write_text(file, json.dumps([list(run.status.overrides) for run in left], indent=1) + "\n")
     kind = launcher or next(iter(launchers), None) or "basic"
-    return ["-m", "hydra/sweeper=json_list", f"hydra.sweeper.file={file.resolve()}", f"hydra/launcher={kind}"]
+    return ["-m", "hydra/sweeper=json_list", f"hydra.sweeper.words={file.resolve()}", f"hydra/launcher={kind}"]
 
 
 def archive(folder: Path, chosen: Sequence[Run]) -> list[tuple[Run, Path | None]]:
