@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.nn.decoder import Decoder
 from worldmodels.nn.encoder import Encoder, float_shape, to_float
 
 ARRAYS = {
@@ -77,3 +78,11 @@ def test_the_nature_network_takes_stacked_greys():
     spec = EnvSpec("atari", {"image": ArraySpec((84, 84, 4), "uint8", "image")}, 4)
     encoder = Encoder(spec, style="nature")
     assert encoder({"image": torch.zeros(2, 84, 84, 4, dtype=torch.uint8)}).shape == (2, 3136)
+
+
+@pytest.mark.parametrize("side", [(64, 64), (84, 84), (96, 96), (10, 10), (7, 7), (210, 160)])
+def test_encoder_and_decoder_take_pictures_of_any_size_as_they_are_configured_for_dreamer(side):
+    spec = EnvSpec("any", {"image": ArraySpec((*side, 3), "uint8", "image")}, 3)
+    encoder, decoder = Encoder(spec, depth=2), Decoder(spec, 5, depth=2)
+    assert encoder({"image": torch.zeros(2, *side, 3, dtype=torch.uint8)}).shape == (2, encoder.size)
+    assert decoder(torch.zeros(2, 5))["image"].shape == (2, *side, 3)

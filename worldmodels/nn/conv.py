@@ -1,8 +1,9 @@
 """Convolutions down from a picture to a vector, and up again.
 
 Pictures are channels first, (..., C, H, W), with any leading dimensions. Three styles: `pool` (DreamerV3: kernel 5,
-then halved by max-pooling; up by repeating pixels), `stride` (kernel 4, stride 2, after DreamerV2, padded so that each
-stage halves exactly) and `grid` (kernel 3, stride 1, no padding, for small grids such as MinAtar's 10 x 10).
+then halved by max-pooling; up by repeating pixels), `stride` (kernel 4, stride 2, padding 1, after DreamerV2) and
+`grid` (kernel 3, stride 1, no padding, for small grids such as MinAtar's 10 x 10). Any size will do: half of an odd
+side is rounded up by `pool` and down by `stride`, without a pixel left out, and the way up goes through the same sides.
 """
 
 from __future__ import annotations
@@ -59,16 +60,16 @@ def plan(shape: Sequence[int], depth: int, style: Style = "auto", multipliers: S
         high, wide = sides[-1]
         if style == "grid":
             sides.append((high - 2, wide - 2))
-        elif high % 2 or wide % 2:
-            raise SpecError(
-                f"a picture of {height} x {width}, which can not be halved {len(multipliers)} times",
-                f"sides that are multiples of {2 ** len(multipliers)}",
-                "resize the observation (64 x 64 always works), or give fewer multipliers",
-            )
+        elif style == "pool":
+            sides.append(((high + 1) // 2, (wide + 1) // 2))
         else:
             sides.append((high // 2, wide // 2))
     if min(sides[-1]) < 1:
-        raise SpecError(f"a picture of {height} x {width}", "at least 3 pixels per stage", "give fewer multipliers")
+        raise SpecError(
+            f"a picture of {height} x {width}, too small for {len(multipliers)} stages of style {style}",
+            "at least one pixel at the bottom",
+            "give fewer multipliers, or take style=pool",
+        )
     return ConvPlan(style, (channels, *[depth * m for m in multipliers]), tuple(sides))
 
 
@@ -129,12 +130,12 @@ class ConvDecoder(nn.Module):
         super().__init__()
         self.plan = plan(shape, depth, style, multipliers)
         self.shape = tuple(shape)
-        channels = self.plan.channels[::-1]
+        channels, sides = self.plan.channels[::-1], self.plan.sides[::-1]
         self.start = nn.Linear(size_in, self.plan.size)
         layers: list[nn.Module] = []
-        for before, after in pairwise(channels):
+        for (before, after), (_, side) in zip(pairwise(channels), pairwise(sides), strict=True):
             layers += [make_norm(norm, before, axis=-3), make_activation(activation)]
-            layers += _up(self.plan.style, before, after)
+            layers += _up(self.plan.style, before, after, side)
         self.net = nn.Sequential(*layers)
         init_weights(self, init)
 
@@ -145,17 +146,19 @@ class ConvDecoder(nn.Module):
 
 def _down(style: str, before: int, after: int) -> list[nn.Module]:
     if style == "pool":
-        return [nn.Conv2d(before, after, 5, padding=2), nn.MaxPool2d(2)]
+        return [nn.Conv2d(before, after, 5, padding=2), nn.MaxPool2d(2, ceil_mode=True)]
     if style == "stride":
         return [nn.Conv2d(before, after, 4, stride=2, padding=1)]
     return [nn.Conv2d(before, after, 3)]
 
 
-def _up(style: str, before: int, after: int) -> list[nn.Module]:
+def _up(style: str, before: int, after: int, side: tuple[int, int]) -> list[nn.Module]:
+    """One stage up to pictures of that height and width."""
     if style == "pool":
-        return [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(before, after, 5, padding=2)]
+        return [nn.Upsample(size=side, mode="nearest"), nn.Conv2d(before, after, 5, padding=2)]
     if style == "stride":
-        return [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
+        odd = (side[0] % 2, side[1] % 2)
+        return [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, output_padding=odd)]
     return [nn.ConvTranspose2d(before, after, 3)]
 
 
