@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from worldmodels.core.errors import ConfigError
 
@@ -121,12 +121,10 @@ class Event:
     outcome: Outcome | None = None
 
 
-class Probe(Protocol):
-    """Memory by device; devices that can not be read are absent."""
-
-    def __call__(self) -> Mapping[str, Memory]: ...
+Probe = Callable[[], Mapping[str, "Memory"]]  # memory by device; devices that can not be read are absent
 
 
+@runtime_checkable
 class Spawner(Protocol):
     """Runs jobs as processes."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.launch.queue.nouns import Memory
@@ -22,6 +22,7 @@ class Gpu:
     uuid: str
 
 
+@runtime_checkable
 class Source(Protocol):
     """Knows the GPUs of this machine, and how full they are, by index and by UUID."""
 

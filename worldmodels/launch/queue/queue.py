@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from worldmodels.launch.folder import Folder
 from worldmodels.launch.queue.group import leads
@@ -19,6 +19,7 @@ from worldmodels.launch.score import score
 from worldmodels.launch.status import Status, alive
 
 
+@runtime_checkable
 class View(Protocol):
     """Shows how the queue stands. every: seconds between two calls of `show`."""
 
