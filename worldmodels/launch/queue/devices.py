@@ -38,7 +38,8 @@ def devices(
         names = [_visible(str(each).strip(), seen, gpus, source) for each in wanted]
     if not names:
         return [Device("cpu", cpu_slots, visible="" if wanted == [] else None)]
-    if twice := {name for name in names if names.count(name) > 1}:
+    same = [found.uuid if (found := _find(name, gpus)) else name for name in names]
+    if twice := {name for name, gpu in zip(names, same, strict=True) if same.count(gpu) > 1}:
         do = "name each once; slots_per_gpu says how many runs share one"
         raise ConfigError(f"gpus={wanted}: {', '.join(sorted(twice))} more than once", "different GPUs", do)
     measured = not isinstance(source, Blind)
