@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from worldmodels.launch.compose import config
+from worldmodels.launch.logger import finish, wandb
 from worldmodels.launch.train import train
 
 WORDS = [
@@ -59,3 +60,15 @@ def test_a_second_run_of_the_same_process_has_a_wandb_run_of_its_own() -> None:
     for folder in (first, second):
         (kept,) = (folder / "wandb").glob("offline-run-*")
         assert kept.name.endswith((folder / "wandb_id").read_text())
+
+
+def test_wandb_finds_nothing_to_warn_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = pytest.importorskip("wandb")
+    told: list[str] = []
+    monkeypatch.setattr(package, "termwarn", lambda text, **_: told.append(text))
+    logger = wandb(str(tmp_path), "any", offline=True)
+    try:
+        assert logger.experiment.id == (tmp_path / "wandb_id").read_text()
+    finally:
+        finish()
+    assert not told

@@ -128,3 +128,21 @@ def test_jpeg_frames_come_back_nearly_and_in_the_right_type(tmp_path):
     image = EpisodeStore.open(tmp_path / "b")[0].obs["image"]
     assert image.dtype == np.uint8
     assert np.abs(image.astype(int) - smooth).max() < 12
+
+
+@pytest.mark.parametrize(("name", "do"), [("test/made", "try test/made-v0"), ("a b-v0", "mine/breakout-v0")])
+def test_an_id_that_minari_can_not_read_is_refused_before_anything_is_written(tmp_path, capsys, name, do):
+    with EpisodeStore.create(tmp_path / "a", SPEC) as store:
+        store.extend([lived(0, 7, terminated=True, truncated=False)])
+    assert run("minari", ["export", str(tmp_path / "a"), name]) == 2
+    error = capsys.readouterr().err
+    assert f"{name!r} is no id of a Minari data set" in error
+    assert do in error
+    assert not (tmp_path / "minari").exists() or not list((tmp_path / "minari").iterdir())
+
+
+def test_a_store_without_an_episode_that_is_over_is_not_exported(tmp_path, capsys):
+    with EpisodeStore.create(tmp_path / "a", SPEC) as store:
+        store.extend([lived(1, 3, terminated=False, truncated=False)])
+    assert run("minari", ["export", str(tmp_path / "a"), "test/none-v0"]) == 2
+    assert "no episode that is over" in capsys.readouterr().err

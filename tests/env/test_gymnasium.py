@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
 import sys
 import warnings
 from importlib.util import find_spec
@@ -172,6 +174,17 @@ def test_pixels_are_the_rendered_picture():
         last = world.step(1)[0]["image"]
     assert first.shape == world.spec.obs["image"].shape == (32, 32, 3)
     assert (first != last).any()
+
+
+def test_rendering_on_a_machine_without_a_screen_says_nothing():
+    code = """from worldmodels.env.gymnasium import Gymnasium
+world = Gymnasium("CartPole-v1", observation="pixels", size=32).world()
+world.reset(0)
+world.close()"""
+    hidden = ("XDG_RUNTIME_DIR", "SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY")
+    bare = {key: value for key, value in os.environ.items() if key not in hidden}
+    done = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, check=True)
+    assert "XDG_RUNTIME_DIR" not in done.stdout + done.stderr
 
 
 def test_an_unknown_id_names_the_nearest_ones():

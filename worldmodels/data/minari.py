@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from worldmodels.core.errors import ConfigError, MissingExtraError, SpecError
+from worldmodels.core.errors import ConfigError, MissingExtraError, SpecError, StoreError
 from worldmodels.core.experience import Episode
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.data.layout import Layout
@@ -71,6 +71,10 @@ def export_minari(store: EpisodeStore, dataset_id: str, *, jpeg: bool = False, *
     Minari's `create_dataset_from_buffers` wants to know, such as author, algorithm_name, description.
     """
     minari = _package()
+    _check_id(dataset_id)
+    if not store.episodes.ended.any():
+        found = f"{store.folder} has no episode that is over"
+        raise StoreError(found, "at least one, since others are left out", "record more first")
     if dataset_id in minari.list_local_datasets():
         raise ConfigError(f"the data set {dataset_id} exists", "a new id", "raise its version, as in -v1")
     obs = {name: _space(spec, jpeg) for name, spec in store.spec.obs.items()}
@@ -85,6 +89,20 @@ def export_minari(store: EpisodeStore, dataset_id: str, *, jpeg: bool = False, *
     )
     dataset.storage.update_metadata({_LAYOUT: json.dumps(store.layout.to_json())})
     return dataset
+
+
+def _check_id(dataset_id: str) -> None:
+    """ConfigError unless Minari can read the id, and finds a version in it."""
+    from minari.dataset.minari_dataset import parse_dataset_id
+
+    try:
+        parse_dataset_id(dataset_id)
+    except (ValueError, TypeError) as wrong:  # TypeError: of its own making, where there is no version
+        raise ConfigError(
+            f"{dataset_id!r} is no id of a Minari data set",
+            "<name>-v<version>, with or without a <namespace>/ before it",
+            f"try {dataset_id.strip('/')}-v0" if isinstance(wrong, TypeError) else "try mine/breakout-v0, for example",
+        ) from wrong
 
 
 def _package() -> Any:

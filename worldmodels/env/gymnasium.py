@@ -135,6 +135,8 @@ def check_id(name: str) -> None:
 def launch(name: str, **options: Any) -> gymnasium.Env[Any, Any]:
     """The environment; ConfigError if a package or an option stands in the way."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    if not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():  # nowhere to show a window, and SDL complains of that
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     chosen = {key: value for key, value in options.items() if value is not None}
     try:
         return gymnasium.make(name, disable_env_checker=True, **chosen)

@@ -33,9 +33,12 @@ def wandb(folder: str, project: str, offline: bool) -> WandbLogger:
         kept.write_text(secrets.token_hex(4))
     path = Path(folder)
     name, group = path.name, path.parent.name
-    return WandbLogger(
+    logger = WandbLogger(
         name=name, group=group, project=project, save_dir=folder, offline=offline, id=kept.read_text(), resume="allow"
     )
+    # Lightning hands on anonymous=None, and W&B warns of that word whatever its value: it does nothing any more.
+    logger._wandb_init.pop("anonymous", None)
+    return logger
 
 
 def finish() -> None:
