@@ -99,7 +99,7 @@ class LsfExecutor(core.PicklingExecutor):
         try:
             number = submit(text, name)
         except RefusedError as error:
-            raise utils.FailedSubmissionError(f"{error}\nthe script: {path}") from error
+            raise utils.FailedJobError(f"{error}\nthe script: {path}") from error  # as for any command that fails
         with (base / RECORD).open("a", encoding="utf-8") as record:
             record.write(f"{number}\t{name}\n")
         utils.JobPaths(self.folder, job_id=number).move_temporary_file(path, "submission_file", keep_as_symlink=True)

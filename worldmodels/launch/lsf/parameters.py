@@ -119,7 +119,7 @@ def _fits(name: str, value: Any, hint: Any) -> None:
     text = str(hint)
     choices = [choice for part in (hint, *get_args(hint)) for choice in get_args(part) if isinstance(choice, str)]
     if choices:
-        fits = value in choices or (value is None and "None" in text)
+        fits = value in choices or (value is None and type(None) in get_args(hint))
     elif "Sequence" in text:
         fits = isinstance(value, list | tuple) and all(isinstance(word, str) for word in value)
     elif "Mapping" in text:

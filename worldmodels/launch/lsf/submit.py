@@ -6,6 +6,7 @@ import logging
 import re
 import time
 
+from worldmodels.core.errors import UserError
 from worldmodels.launch.lsf import commands
 
 log = logging.getLogger(__name__)
@@ -14,7 +15,11 @@ REFUSED = "Job not submitted"  # what bsub ends its answer with when nothing was
 
 
 class RefusedError(RuntimeError):
-    """LSF will not take the job as it is, or never answered."""
+    """LSF will not take the job as it is, and has not."""
+
+
+class UnansweredError(UserError):
+    """Nobody can say whether a job was queued."""
 
 
 def submit(text: str, name: str) -> str:
@@ -33,7 +38,7 @@ def submit(text: str, name: str) -> str:
         found = find(name)
         if found:
             return found
-    raise RefusedError(f"bsub gave no job number: {said}")
+    raise RefusedError(f"bsub gave no job number, and nothing was queued: {said}")
 
 
 def accepted(out: str) -> str | None:
@@ -52,6 +57,8 @@ def find(name: str) -> str | None:
         return numbers[0]
     if re.search(r"is not found|no .*job found", answer.text, re.IGNORECASE) or (answer.code == 0 and not answer.text):
         return None
-    raise RefusedError(
-        f"neither bsub nor bjobs answers ({answer.text}); a job named {name} may be queued: look with bjobs -J {name}"
+    raise UnansweredError(
+        f"neither bsub nor bjobs answers: {answer.text}",
+        "a scheduler that can be reached",
+        f"see later with `bjobs -a -J {name}` whether the job was queued; bkill it before you submit it again",
     )
