@@ -67,6 +67,34 @@ def test_the_contact_sheet_has_an_episode_per_row(folder, tmp_path):
     assert (middles == np.array([0, 100, 190])[:, None]).all()
 
 
+def test_a_contact_sheet_is_drawn_beside_the_store_and_not_into_it(folder, capsys):
+    inside = sorted(path.name for path in (folder / "episodes").iterdir())
+    for _ in range(2):  # the second replaces the first
+        assert run("inspect", [str(folder), "--verify"]) == 0
+    sheet = folder / "episodes-sheet.png"
+    assert f"contact sheet: {sheet}" in "".join(capsys.readouterr().out.split("\n"))
+    assert Image.open(sheet).size[0] > 100
+    assert sorted(path.name for path in (folder / "episodes").iterdir()) == inside
+
+
+def test_no_sheet_is_drawn_for_those_who_want_none_or_where_there_is_nothing_to_draw(folder, tmp_path, capsys):
+    for words in (["--no-sheet"], ["--json"]):
+        assert run("inspect", [str(folder), *words]) == 0
+    EpisodeStore.create(tmp_path / "empty", EnvSpec("toy", {"v": ArraySpec((2,), "float32")}, 3)).close()
+    capsys.readouterr()
+    assert run("inspect", [str(tmp_path / "empty")]) == 0
+    assert "no contact sheet: " in capsys.readouterr().out
+    assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize("words", [["--sheet", "x.jpg"], ["--sheet", "nowhere/x.png"]])
+def test_a_sheet_that_can_not_be_drawn_is_refused_before_the_store_is_read(folder, capsys, words):
+    assert run("inspect", [str(folder), *words]) == 2
+    told = capsys.readouterr()
+    assert "do: " in told.err
+    assert not told.out
+
+
 @pytest.mark.parametrize("words", [["nowhere"], ["{}", "--sheet", "x.png", "--obs", "sound"]])
 def test_what_is_not_there_is_an_error_to_mend(folder, capsys, words):
     assert run("inspect", [word.format(folder) for word in words]) == 2

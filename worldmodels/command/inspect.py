@@ -1,11 +1,13 @@
 """Show what an episode store holds; check it; draw some of it.
 
-worldmodels inspect <store> [--verify] [--sheet out.png] [--all] [--json]
+worldmodels inspect <store> [--verify] [--sheet out.png | --no-sheet] [--all] [--json]
 
     worldmodels inspect runs/x/episodes                       episodes, returns, lengths, arrays, size, split
     worldmodels inspect runs/x/episodes --verify              read everything and check every checksum
-    worldmodels inspect runs/x/episodes --sheet sheet.png     a contact sheet: one episode per row
-    worldmodels inspect runs/x/episodes --json                the same facts for a program
+    worldmodels inspect runs/x/episodes --sheet sheet.png     the contact sheet elsewhere
+    worldmodels inspect runs/x/episodes --json                the same facts for a program, without a sheet
+
+The contact sheet shows one episode per row. It lies beside the store, in <store>-sheet.png, and replaces an older one.
 
 Exit codes: 0 fine, 1 --verify found damage (it is named), 2 something to mend.
 """
@@ -24,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worldmodels.core.errors import ConfigError, StoreError
+from worldmodels.core.files import write_bytes
 from worldmodels.core.spec import describe, describe_action
 from worldmodels.data.store import EpisodeStore
 from worldmodels.ops.picture import draw, encode_png, fit, sheet
@@ -33,6 +36,7 @@ ENDS = 5  # episodes shown at each end of a long table
 
 def main(argv: list[str]) -> int:
     asked = _parser().parse_args(argv)
+    _check_sheet(asked.sheet)
     store = EpisodeStore.open(_find(Path(asked.store)))
     facts = summary(store, asked.held_out, asked.seed)
     damage = store.verify() if asked.verify else store.damage
@@ -43,10 +47,30 @@ def main(argv: list[str]) -> int:
     else:
         _print(store, facts, everything=asked.all)
     if asked.sheet:
-        Path(asked.sheet).write_bytes(encode_png(contact_sheet(store, asked.obs, asked.rows, asked.columns)))
-        if not asked.json:
-            print(f"contact sheet: {asked.sheet}")
+        _write_sheet(store, asked, asked.sheet)
+    elif not (asked.no_sheet or asked.json):
+        beside = store.folder.resolve()
+        try:
+            _write_sheet(store, asked, beside.with_name(f"{beside.name}-sheet.png"))
+        except (
+            StoreError,
+            PermissionError,
+        ) as reason:  # nobody asked for it: a store in a closed place, or an empty one
+            print(f"no contact sheet: {str(reason).splitlines()[0]}")
     return 1 if damage else 0
+
+
+def _check_sheet(path: Path | None) -> None:
+    if path is not None and path.suffix.lower() != ".png":
+        raise ConfigError(f"--sheet {path}", "a name that ends in .png", f"try --sheet {path.with_suffix('.png')}")
+    if path is not None and not path.parent.is_dir():
+        raise ConfigError(f"--sheet {path}: there is no folder {path.parent}", "a folder that exists", "make it first")
+
+
+def _write_sheet(store: EpisodeStore, asked: argparse.Namespace, path: Path) -> None:
+    write_bytes(path, encode_png(contact_sheet(store, asked.obs, asked.rows, asked.columns)))
+    if not asked.json:
+        print(f"contact sheet: {path}")
 
 
 def summary(store: EpisodeStore, held_out: float = 0.1, seed: int = 0) -> dict[str, Any]:
@@ -109,7 +133,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--verify", action="store_true", help="read everything and check every checksum")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--all", action="store_true", help="list every episode")
-    parser.add_argument("--sheet", metavar="PNG", help="write a contact sheet")
+    drawn = parser.add_mutually_exclusive_group()
+    drawn.add_argument("--sheet", metavar="PNG", type=Path, help="where to draw the contact sheet; default: beside")
+    drawn.add_argument("--no-sheet", action="store_true", help="draw no contact sheet")
     parser.add_argument("--obs", help="observation to draw; default: the first one that is a picture")
     parser.add_argument("--rows", type=_positive, default=8, help="episodes on the sheet (default 8)")
     parser.add_argument("--columns", type=_positive, default=12, help="moments per episode on the sheet (default 12)")
