@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from worldmodels import command
 from worldmodels.data.lock import Lock
@@ -128,9 +128,14 @@ def test_a_list_of_runs_in_json_becomes_runs_with_every_seed() -> None:
     Path("list.json").write_text(json.dumps([{"stage.discount": 0.9}, {"stage.discount": 0.8}]))
     listed = ["hydra/sweeper=json_list", "hydra.sweeper.file=list.json", "hydra.sweeper.seeds=[3,4]"]
     assert command.main(["train", "-m", *listed, *QUICK]) == 0
-    names = [path.parent.name for path in Path("runs").rglob("done.json")]
-    pairs = {(float(re.findall("discount=([0-9.]+)", name)[0]), int(name.split("seed=")[1][0])) for name in names}
-    assert pairs == {(0.9, 3), (0.9, 4), (0.8, 3), (0.8, 4)}
+    configs = [yaml.safe_load((path.parent / "config.yaml").read_text()) for path in Path("runs").rglob("done.json")]
+    pairs = {(config["stage"]["discount"], config["seed"]) for config in configs}
+    assert pairs == {
+        (0.9, 3),
+        (0.9, 4),
+        (0.8, 3),
+        (0.8, 4),
+    }
 
 
 def test_a_wrong_type_in_a_list_is_told_with_its_line_before_any_run_starts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from worldmodels import command
+from worldmodels.launch.words import DEMO, with_demo
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -71,8 +72,8 @@ def test_configs_of_a_users_own_folder_are_found(capsys: pytest.CaptureFixture[s
 
 
 def test_without_any_choice_the_demo_is_meant() -> None:
-    assert command.with_demo(["--cfg", "job", "seed=1"]) == ["--cfg", "job", command.DEMO, "seed=1"]
-    assert command.with_demo(["seed=1", "stage=dqn"]) == ["seed=1", "stage=dqn"]
+    assert with_demo(["--cfg", "job", "seed=1"]) == ["--cfg", "job", DEMO, "seed=1"]
+    assert with_demo(["seed=1", "stage=dqn"]) == ["seed=1", "stage=dqn"]
 
 
 def test_a_rollout_that_has_begun_is_learned_from_to_its_end() -> None:

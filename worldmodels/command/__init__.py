@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     Task = Callable[[DictConfig, list[str]], "Ended | None"]
 
-DEMO = "+experiment=dreamer_minatar"
-
 
 class Ended(NamedTuple):
     """How a task ended: the exit code of a process that did only this, and how good the result is, if that is known."""
@@ -163,16 +161,6 @@ def _job(task: Task, codes: list[int]) -> Callable[[DictConfig], float | None]:
         return ended.score
 
     return job
-
-
-def with_demo(argv: Sequence[str]) -> list[str]:
-    """Without an experiment, and without a choice of what to learn from, training means the demo."""
-    chosen = {word.lstrip("+~").partition("=")[0] for word in argv}
-    if chosen & {"experiment", "env", "model", "data", "stage"}:
-        return [*argv]
-    # Beside the other overrides: Hydra takes them in one row, not on both sides of a flag.
-    place = next((i for i, word in enumerate(argv) if "=" in word and not word.startswith("-")), len(argv))
-    return [*argv[:place], DEMO, *argv[place:]]
 
 
 def _quoted(word: str) -> str:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from worldmodels.command import hydra_verb, with_demo
+from worldmodels.command import hydra_verb
 from worldmodels.core.errors import ConfigError
-from worldmodels.launch.words import check_flags
+from worldmodels.launch.words import check_flags, with_demo
 
 if TYPE_CHECKING:
     from worldmodels.core.spec import EnvSpec

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from worldmodels.command import Ended, hydra_verb, with_demo
+from worldmodels.command import Ended, hydra_verb
+from worldmodels.launch.words import with_demo
 
 
 def main(argv: list[str]) -> int:

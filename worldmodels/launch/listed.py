@@ -11,6 +11,7 @@ from worldmodels.launch import json_list
 from worldmodels.launch.compose import plain
 from worldmodels.launch.multirun import Compose, decisive
 from worldmodels.launch.naming import seed_names
+from worldmodels.launch.words import with_demo
 
 
 def from_objects(
@@ -18,6 +19,7 @@ def from_objects(
 ) -> list[list[str]]:
     """A line per object of a JSON file, and per seed; words in `common` hold for all, and come first.
 
+    A line that chooses nothing to learn from is the demo.
     Every value is held against the config before anything starts. `style=seed` names runs by `launch.naming`.
     """
     if style not in ("safe", "seed"):
@@ -26,7 +28,7 @@ def from_objects(
         raise ConfigError("style=seed with seeds", "one run per name", "take style=safe, whose names have the seed")
     items = json_list.read(file)
     names = seed_names([item.values for item in items]) if style == "seed" else None
-    lines = [[*common, *item.words] for item in items]
+    lines = [with_demo([*common, *item.words]) for item in items]
     known = {}
     for item, line in zip(items, lines, strict=True):
         shape = tuple(decisive(line))
@@ -40,7 +42,7 @@ def from_objects(
 
 def from_words(file: str, common: Sequence[str]) -> list[list[str]]:
     """A line per list of words of a JSON file; `write_words` writes such."""
-    return [[*common, *line] for line in json.loads(Path(file).read_text(encoding="utf-8"))]
+    return [with_demo([*common, *line]) for line in json.loads(Path(file).read_text(encoding="utf-8"))]
 
 
 def with_seeds(lines: Sequence[Sequence[str]], seeds: Sequence[int] | None) -> list[list[str]]:

@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 from worldmodels.core.errors import ConfigError
 from worldmodels.launch.near import near
 
+DEMO = "+experiment=dreamer_minatar"
+LISTED = "hydra/sweeper=json_list"
 NULLABLE = ("env", "model", "logger", "policy")  # groups of which there may be none
 HYDRA = {
     *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r"),
@@ -45,3 +47,13 @@ def check_flags(verb: str, words: Sequence[str], allowed: Collection[str]) -> No
             f"options as words, such as seed=1, and the flags {', '.join(shown)}{near(flag, shown)}",
             f"correct or leave out {flag}; `worldmodels {verb} --help` says more",
         )
+
+
+def with_demo(argv: Sequence[str]) -> list[str]:
+    """Without an experiment, and without a choice of what to learn from, training means the demo; so does each line of a list."""
+    chosen = {word.lstrip("+~").partition("=")[0] for word in argv}
+    if chosen & {"experiment", "env", "model", "data", "stage"} or LISTED in argv:
+        return [*argv]
+    # Beside the other overrides: Hydra takes them in one row, not on both sides of a flag.
+    place = next((i for i, word in enumerate(argv) if "=" in word and not word.startswith("-")), len(argv))
+    return [*argv[:place], DEMO, *argv[place:]]

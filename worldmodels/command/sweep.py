@@ -1,0 +1,68 @@
+"""Run a study, or a list of runs, and put all of them into one table.
+
+worldmodels sweep study=<name> [option=<value> ...] [<word of train> ...]
+worldmodels sweep config_file=<list.json> [gpus=[0,1]] [option=<value> ...] [<word of train> ...]
+
+    worldmodels sweep study=demo_seeds                           the demo with five seeds, and a table of them
+    worldmodels sweep study=model_free_minatar launcher=joblib seeds=[0,1]      on all cores, with two seeds
+    worldmodels sweep study=demo_seeds budget.updates=500        any other word is for all runs: each is shorter
+    worldmodels sweep study=demo_seeds launcher=submitit_slurm +resources.partition=gpu +resources.timeout_min=60
+    worldmodels sweep config_file=sweep.json gpus=[0,1,2,3] timeout=36000 max_processes_per_gpu=2
+    worldmodels sweep --cfg job                                  print all options
+
+A study is a YAML in conf/studies/ (or in <folder>/studies/, with --config-dir <folder>): words for all runs, a grid or
+a list, seeds, a launcher. A list is a JSON file of objects of dotted keys, one per run; it runs in the GPU queue unless
+`launcher` says otherwise. The same command goes on where it stopped: finished runs are skipped, others continue.
+
+Exit codes: 0 all runs finished, 1 some failed, 2 something to mend, 130 or 143 stopped by Ctrl-C or SIGTERM.
+"""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from worldmodels.command import hydra_verb
+
+OPTIONS = {
+    *("study", "seeds", "launcher", "resources", "runs", "report", "config_file", "name", "style", "gpus", "timeout"),
+    *("output_file", "max_processes_per_gpu", "memory_threshold_gb", "disable_gpu_monitoring", "hydra"),
+}
+
+
+def main(argv: list[str]) -> int:
+    asked: list[DictConfig] = []
+    own, others = _parted(argv)
+
+    def task(cfg: DictConfig, overrides: list[str]) -> None:  # noqa: ARG001 (every verb's task takes them)
+        asked.append(cfg)
+
+    code = hydra_verb("sweep", own, task, help_text=__doc__ or "")
+    return _run(asked[0], others) if asked else code
+
+
+def _run(cfg: DictConfig, others: list[str]) -> int:
+    from worldmodels.command import train
+    from worldmodels.launch.sweep import sweep
+
+    plan = sweep(cfg)
+    code = train.main([*plan.argv, *others])
+    if cfg.report and code in (0, 1) and plan.folder.is_dir():
+        from worldmodels.command import report
+
+        report.main([str(plan.folder)])
+    return code
+
+
+def _parted(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The words of a sweep, and those for its runs. Where else configs lie is for both."""
+    own, others, both = list[str](), list[str](), False
+    for word in argv:
+        folder = both or word.partition("=")[0] in ("--config-dir", "-cd")
+        both = folder and "=" not in word and not both  # the next one is the folder
+        if folder:
+            own, others = [*own, word], [*others, word]
+        elif word.startswith("-") or word.lstrip("+~").partition("=")[0].split(".")[0] in OPTIONS:
+            own.append(f"studies@{word}" if word.startswith("study=") else word)
+        else:
+            others.append(word)
+    return own, others

@@ -1,0 +1,111 @@
+"""A study, or a JSON list of runs, as one command line of `train`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.core.files import write_text
+from worldmodels.launch.compose import plain
+from worldmodels.launch.json_list import word, words
+from worldmodels.launch.listed import with_seeds
+
+STUDY = {"name", "words", "grid", "list", "seeds", "launcher", "resources"}
+LIST_ONLY = ("gpus", "timeout", "output_file", "max_processes_per_gpu", "memory_threshold_gb", "disable_gpu_monitoring")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What to call `train` with, and where its runs will lie."""
+
+    argv: list[str]
+    folder: Path
+
+
+def sweep(cfg: DictConfig) -> Sweep:
+    """From the config of `conf/sweep.yaml`; ConfigError for what can not be a sweep, before anything starts."""
+    config = plain(cfg)
+    study, file = config.get("study"), config["config_file"]
+    if (study is None) == (file is None):
+        raise ConfigError(
+            "neither a study nor a list of runs" if file is None else "a study and a list of runs",
+            "study=<name> or config_file=<list.json>",
+            "give one of them; conf/studies/ holds the studies",
+        )
+    return _of_list(config) if study is None else _of_study(config, study)
+
+
+def _of_study(config: Mapping[str, Any], study: Mapping[str, Any]) -> Sweep:
+    unknown = sorted(set(study) ^ STUDY)
+    if unknown:
+        raise ConfigError(
+            f"a study with or without {', '.join(unknown)}", f"exactly the keys {', '.join(sorted(STUDY))}", "mend it"
+        )
+    folder = Path(config["runs"], str(study["name"]))
+    lines = study_lines({**study, "seeds": config["seeds"] if config["seeds"] is not None else study["seeds"]})
+    file = folder / ".runs.json"
+    write_text(file, json.dumps(lines, indent=1) + "\n")
+    argv = _train(config, str(study["name"]), config["launcher"] or study["launcher"])
+    options = {**(study["resources"] or {}), **config["resources"]}
+    # The study's words come before those of the command line, which may say otherwise.
+    return Sweep([*argv, *_listed("words", file), *_options(options), *study["words"]], folder)
+
+
+def study_lines(study: Mapping[str, Any]) -> list[list[str]]:
+    """The words in which the runs of a study differ: its list, and every combination of its grid, with every seed."""
+    grid: Mapping[str, Any] = study["grid"] or {}
+    for key, values in grid.items():
+        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+            raise ConfigError(f"grid.{key}={values!r}", "a list of values", f"write [{values}]")
+    rows: list[Mapping[str, Any]] = [*(study["list"] or [])]
+    if grid or not rows:
+        rows += [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    return with_seeds([words(row) for row in rows], study["seeds"])
+
+
+def _of_list(config: Mapping[str, Any]) -> Sweep:
+    launcher = config["launcher"] or "gpu_queue"
+    argv = _train(config, config["name"], launcher)
+    argv += [*_listed("file", Path(config["config_file"])), f"hydra.sweeper.style={config['style']}"]
+    if config["seeds"] is not None:
+        argv.append(f"hydra.sweeper.seeds={word(config['seeds'])}")
+    queue = launcher == "gpu_queue"
+    argv += _options({**(_queue(config) if queue else {}), **config["resources"]})
+    return Sweep(argv, Path(config["runs"], config["name"]))
+
+
+def _queue(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The original tool's flags as options of the queue."""
+    monitored = not config["disable_gpu_monitoring"]
+    return {
+        "gpus": config["gpus"],
+        "job_timeout_s": config["timeout"],
+        "results_file": config["output_file"],
+        "slots_per_gpu": config["max_processes_per_gpu"],
+        **({"max_used_gb": config["memory_threshold_gb"]} if monitored else {"probe": "none"}),
+    }
+
+
+def _train(config: Mapping[str, Any], name: str, launcher: str) -> list[str]:
+    return [
+        "-m",
+        "hydra/sweeper=json_list",
+        f"hydra/launcher={launcher}",
+        f"study={word(name)}",
+        f"paths.runs={word(str(config['runs']))}",
+    ]
+
+
+def _listed(key: str, file: Path) -> list[str]:
+    return [f"hydra.sweeper.{key}={word(str(file))}"]
+
+
+def _options(options: Mapping[str, Any]) -> list[str]:
+    return [f"hydra.launcher.{key}={word(value)}" for key, value in options.items()]
