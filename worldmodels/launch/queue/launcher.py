@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from worldmodels.launch.score import score
 
 OWN = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.run", "hydra.mode")
 STYLES = ("safe", "seed")
+UNTOLD = ("force", "study", "name", "paths.runs")  # words that do not say what a run is
 RULES = tuple(Rules.__dataclass_fields__)
 
 
@@ -101,16 +103,32 @@ def _named(words: Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def _runs(jobs: Sequence[Job], tail: Sequence[str]) -> list[Run]:
-    common = set[str].intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set[str]()
+    labels = _labels([[word for word in job.words if _key(word) not in UNTOLD] for job in jobs])
     found = []
-    for job in jobs:
+    for job, label in zip(jobs, labels, strict=True):
         values = _values(job.words)
-        words = [word for word in job.words if word.partition("=")[0] != "force"]
-        label = " ".join(word for word in words if word not in common) or job.folder.path.name
+        words = [word for word in job.words if _key(word) != "force"]
         argv = (sys.executable, "-m", "worldmodels", "train", *words, *tail)
         force = values.pop("force", False) is True
         found.append(Run(job.folder.path, argv, tuple(words), label, values, force))
     return found
+
+
+def _labels(rows: Sequence[Sequence[str]]) -> list[str]:
+    """What tells each run from the others: the words that not all have, with short keys where those are clear."""
+    common = set[str].intersection(*map(set, rows)) if len(rows) > 1 else set[str]()
+    told = [[word for word in words if word not in common] for words in rows]
+    keys = {_key(word) for words in told for word in words}
+    ends = Counter(key.rpartition(".")[2] for key in keys)
+    short = {key: end if ends[end := key.rpartition(".")[2]] == 1 else key for key in keys}
+    return [
+        " ".join(f"{short[_key(word)]}={word.partition('=')[2]}" for word in words) or f"run {number + 1}"
+        for number, words in enumerate(told)
+    ]
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
 
 
 def _values(words: Sequence[str]) -> dict[str, Any]:
@@ -144,7 +162,7 @@ def _tail(config: DictConfig) -> list[str]:
 
 
 def _own(word: str) -> bool:
-    key = word.lstrip("+~").partition("=")[0]
+    key = _key(word)
     return any(key == each or key.startswith((f"{each}.", f"{each}/")) for each in OWN)
 
 

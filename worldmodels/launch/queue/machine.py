@@ -16,7 +16,7 @@ from worldmodels.launch.queue.nouns import Device, Ending, Event, Memory, Outcom
 REPEAT = 1.0  # seconds between two KILLs, for processes that were just being forked
 
 
-@dataclass
+@dataclass(eq=False)
 class Place:
     """A device and who is on it."""
 
@@ -26,7 +26,7 @@ class Place:
     memory: Memory | None = None  # as of the last reading
 
 
-@dataclass
+@dataclass(eq=False)
 class Task:
     """A job that runs. before: GiB that its devices used when it began."""
 

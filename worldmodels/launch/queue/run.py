@@ -15,7 +15,7 @@ TAIL = 1 << 16  # bytes of a log that are looked at
 _ERROR = re.compile(r"^(error: |(\w+\.)*\w*(Error|Exception|Interrupt|Exit)\b)")
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """A job and its state, for the table, the files of results and the caller.
 

@@ -61,7 +61,7 @@ def _head(runs: Sequence[Run], seconds: float, width: int) -> Table:
         told.append(f"{number[state]} {state}", style=COLOURS[state])
         told.append("   ")
     told.append(clock(seconds), style="bold")
-    bar = ProgressBar(total=max(len(runs), 1), completed=ended, width=max(10, min(40, width // 4)))
+    bar = _bar(ended / max(len(runs), 1), max(10, min(40, width // 4)))
     row = Table.grid(padding=(0, 2))
     row.add_row(Text(f"{ended}/{len(runs)} runs", style="bold"), bar, told)
     return row
@@ -77,7 +77,7 @@ def _gpus(places: Sequence[Place], now: float, width: int) -> Table:
             table.add_row(f"GPU {name}", slots, Text("can not be read", style="yellow"), "")
             continue
         note = f"waits for its memory, {clock(place.releasing[0][0] - now)} at most" if place.releasing else ""
-        bar = ProgressBar(total=memory.total or 1, completed=memory.used, width=max(8, min(24, width // 6)))
+        bar = _bar(memory.used / (memory.total or memory.used or 1), max(8, min(24, width // 6)), "blue")
         size = f"{memory.used:.1f} of {memory.total:.0f} GiB" if memory.total else f"{memory.used:.1f} GiB"
         table.add_row(f"GPU {name}", slots, bar, Text(size), Text(note, style="dim"))
     return table
@@ -121,8 +121,12 @@ def _progress(run: Run, width: int) -> RenderableType:
     if share is None or run.state == "queued":
         return Text("starting" if run.state == "running" else "", style="dim")
     row = Table.grid(padding=(0, 1))
-    row.add_row(ProgressBar(total=1.0, completed=share, width=width), f"{share:.0%}")
+    row.add_row(_bar(share, width), f"{share:.0%}")
     return row
+
+
+def _bar(share: float, width: int, colour: str = "cyan") -> ProgressBar:
+    return ProgressBar(1.0, share, width, complete_style=colour, finished_style="green" if colour == "cyan" else colour)
 
 
 def _number(*values: float | None, digits: int = 2) -> str:
@@ -144,23 +148,23 @@ def _left(run: Run, now: float) -> str:
 
 
 def _chosen(runs: Sequence[Run], room: int) -> tuple[list[Run], list[Run]]:
-    """The runs for which there is room, as they were given, and the others. Of those that are done, the newest stay."""
+    """The runs for which there is room, as they were given, and the others. Of those that ended, the newest stay."""
     if len(runs) <= room:
         return [*runs], []
-    place = {id(run): number for number, run in enumerate(runs)}
-    newest = {id(run): -((run.began or 0.0) + (run.seconds or 0.0)) for run in runs}
-    ranked = sorted(runs, key=lambda run: (ORDER.index(run.state), newest[id(run)] if run.ended else place[id(run)]))
-    ranked = _with_next(ranked, room)
-    shown = sorted(ranked[:room], key=lambda run: (run.state == "queued", place[id(run)]))
-    return shown, ranked[room:]
+    groups: dict[str, list[int]] = {state: [] for state in ORDER}
+    for number, run in enumerate(runs):
+        groups[run.state].append(number)
+    waiting = groups.pop("queued")[: max(1, room // 4)]  # some of the room is for the next ones, however many ended
+    others: list[int] = []
+    for numbers in groups.values():
+        others += sorted(numbers, key=lambda number: _end(runs[number]), reverse=True)
+    shown = {*others[: room - len(waiting)], *waiting}
+    picked = [runs[number] for number in sorted(shown, key=lambda number: (runs[number].state == "queued", number))]
+    return picked, [run for number, run in enumerate(runs) if number not in shown]
 
 
-def _with_next(ranked: list[Run], room: int) -> list[Run]:
-    """Some of the room is for the next runs, however many have ended."""
-    waiting = [run for run in ranked if run.state == "queued"][: max(1, room // 4)]
-    others = [run for run in ranked if run not in waiting]
-    kept = others[: room - len(waiting)]
-    return kept + waiting + others[room - len(waiting) :]
+def _end(run: Run) -> float:
+    return (run.began or 0.0) + (run.seconds or 0.0)
 
 
 def clock(seconds: float) -> str:

@@ -14,12 +14,13 @@ from worldmodels.launch.queue.run import STDERR, Run
 from worldmodels.launch.queue.table import board, clock, counts
 
 FIRST = 12  # failures that the summary names
+LOUD = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.INTERRUPTED)
 
 
 class Moving:
-    """A live table, drawn anew every second."""
+    """A live table."""
 
-    every = 1.0
+    every = 2.0
 
     def __init__(self, console: Console) -> None:
         self.console, self.began = console, time.monotonic()
@@ -27,7 +28,7 @@ class Moving:
 
     def tell(self, run: Run, event: Event) -> None:
         """What matters stays above the table: a run that failed, with the reason."""
-        if event.what == "retrying" or (event.outcome is not None and event.outcome is not Outcome.DONE):
+        if event.what == "retrying" or event.outcome in LOUD:
             self.console.print(line(run, event), style="yellow" if event.what == "retrying" else "red", markup=False)
 
     def show(self, runs: Sequence[Run], machine: Machine) -> None:
@@ -54,7 +55,8 @@ class Lines:
         self.shown = False
 
     def tell(self, run: Run, event: Event) -> None:
-        self.console.print(line(run, event), markup=False, highlight=False, soft_wrap=True)
+        if event.outcome is not Outcome.CANCELLED:
+            self.console.print(line(run, event), markup=False, highlight=False, soft_wrap=True)
 
     def show(self, runs: Sequence[Run], machine: Machine) -> None:
         if self.shown:
