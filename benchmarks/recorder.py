@@ -7,6 +7,9 @@ more than others), so that what differs is the driver, the recorder and the stor
 their repetitions count, because other work on the machine can only slow them down. The last two ratios compare CPU
 time per env step: of the thread that steps the env (what the first ratio comes to on an idle machine, as far as
 writing needs no interpreter), and of the whole process. With `--folder /dev/shm` no disk is in it.
+
+`gymnasium/s` is what stepping alone costs those who use MinAtar without us: its own package's environment, registered
+with Gymnasium, as many of them in `gymnasium.vector.SyncVectorEnv`, random actions, nothing kept. Procgen has none.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import gymnasium
 import numpy as np
 
 from worldmodels.core.protocols import Env
@@ -45,6 +49,31 @@ def make(name: str) -> Env:
     """MinAtar x16 or procgen x64."""
     suite, game = name.split("/")
     return MinAtar(game=game).make(16) if suite == "minatar" else Procgen(game=game).make(64)
+
+
+class Foreign:
+    """The same game of the minatar package in Gymnasium's vector env, random actions drawn at once for all."""
+
+    def __init__(self, name: str, width: int) -> None:
+        from minatar.gym import register_envs
+
+        identity = f"MinAtar/{name.title().replace('_', '')}-v1"
+        if identity not in gymnasium.registry:
+            register_envs()
+        # As ours: minimal actions, of which one in ten is repeated. Gymnasium's checker of new envs is left out.
+        made = [lambda: gymnasium.make(identity, disable_env_checker=True)] * width
+        self.env = gymnasium.vector.SyncVectorEnv(made)
+        self.env.reset(seed=0)
+
+    def speed(self, steps: int) -> Speed:
+        width, count = self.env.num_envs, self.env.single_action_space.n
+        rng = np.random.default_rng(0)
+
+        def run() -> None:
+            for _ in range(steps // width):
+                self.env.step(rng.integers(count, size=width))
+
+        return timed(steps, run)
 
 
 def timed(steps: int, run: Callable[[], None]) -> Speed:
@@ -88,17 +117,22 @@ def compare(name: str, seconds: float, repeats: int, place: str | None) -> None:
     env = make(name)
     chunk = env.width * 64
     steps = max(int(bare(env, chunk).steps_per_second * seconds) // chunk, 2) * chunk
-    plain, ours, episodes, used = list[Speed](), list[Speed](), 0, 0
+    plain, ours, theirs, episodes, used = list[Speed](), list[Speed](), list[Speed](), 0, 0
+    suite, game = name.split("/")
+    foreign = Foreign(game, env.width) if suite == "minatar" else None
     for _ in range(repeats):
+        if foreign is not None:
+            theirs.append(foreign.speed(steps // 4))  # some repetitions of a slower loop are enough
         plain.append(bare(env, steps))
         speed, episodes, used = recorded(env, steps, place)
         ours.append(speed)
     env.close()
     fast, slow = (max(x.steps_per_second for x in runs) for runs in (plain, ours))
     thread, process = (min(x[i] for x in plain) / min(x[i] for x in ours) for i in (1, 2))
+    peer = f"{max(x.steps_per_second for x in theirs):12.0f}" if theirs else f"{'none':>12}"
     print(
-        f"{name:24} x{env.width:<3} {steps:9} {steps / episodes:9.0f} {fast:12.0f} {slow:12.0f} {slow / fast:7.2f} "
-        f"{thread:7.2f} {process:8.2f} {used / 2**20:6.0f}",
+        f"{name:24} x{env.width:<3} {steps:9} {steps / episodes:9.0f} {peer} {fast:12.0f} {slow:12.0f} "
+        f"{slow / fast:7.2f} {thread:7.2f} {process:8.2f} {used / 2**20:6.0f}",
         flush=True,
     )
 
@@ -110,8 +144,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", default=None, help="where to put the stores; default: the temporary folder")
     options = parser.parse_args()
-    titles = ("steps", "steps/ep", "bare/s", "recorded/s", "ratio", "thread", "process", "MiB")
-    widths = (9, 9, 12, 12, 7, 7, 8, 6)
+    titles = ("steps", "steps/ep", "gymnasium/s", "bare/s", "recorded/s", "ratio", "thread", "process", "MiB")
+    widths = (9, 9, 12, 12, 12, 7, 7, 8, 6)
     print(f"{'env':28}", *(f"{title:>{width}}" for title, width in zip(titles, widths, strict=True)))
     for name in options.games:
         compare(name, options.seconds, options.repeats, options.folder)
