@@ -63,8 +63,8 @@ def returns(metrics: Rows, scores: Rows) -> str:
             style = {"marker": "o", "markersize": 4, "linewidth": 1.8, "elinewidth": 1, "capsize": 0}
             axes.errorbar(at, middle, error, color=ACCENT, label="evaluation, greedy (± standard error)", **style)
         figure.legend(loc="outside upper left", ncols=2, frameon=False, labelcolor=INK, fontsize=8.5)
-        _finish(axes, _axis(metrics), "return")
-        return _svg(figure)
+        finish(axes, _axis(metrics), "return")
+        return svg(figure)
 
 
 def columns(metrics: Rows) -> tuple[list[str], list[str]]:
@@ -90,10 +90,10 @@ def small(metrics: Rows, names: Sequence[str]) -> str:
             axes.plot(x, y, color=ACCENT, linewidth=0.7, alpha=0.4)
             axes.plot(x, smooth(y), color=ACCENT, linewidth=1.3)
             axes.set_title(name.removeprefix("loss/").replace("_", " "))
-            _finish(axes)
+            finish(axes)
         for axes in figure.axes[len(names) :]:
             axes.set_visible(False)
-        return _svg(figure)
+        return svg(figure)
 
 
 def horizon(rows: Rows) -> str:
@@ -112,13 +112,13 @@ def horizon(rows: Rows) -> str:
             kind, _, name = quantity.partition("/")
             axes.set_title(TITLES.get(kind, "{}").format(name.removeprefix("obs/")))
             axes.set_ylim(bottom=0)
-            _finish(axes)
+            finish(axes)
         for axes in frames[len(quantities) :]:
             axes.set_visible(False)
         figure.supxlabel("steps with closed eyes", color=INK, fontsize=8.5)
         handles, labels = frames[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=4, frameon=False, labelcolor=INK, fontsize=8.5)
-        return _svg(figure)
+        return svg(figure)
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
@@ -146,7 +146,8 @@ def _axis(rows: Rows) -> str:
     return "env steps" if any(row["env_steps"] for row in rows) else "updates"
 
 
-def _finish(axes: Axes, xlabel: str = "", ylabel: str = "") -> None:
+def finish(axes: Axes, xlabel: str = "", ylabel: str = "") -> None:
+    """Titles and ticks as all drawings have them."""
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.spines["left"].set_visible(False)
@@ -162,12 +163,13 @@ def _short(value: float, _: int) -> str:
     return f"{value:g}"
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure, colours: Mapping[str, str] = COLOURS) -> str:
+    """The drawing as part of a page, with its stand-ins replaced by the page's own colours."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
-    for stand_in, colour in COLOURS.items():
+    for stand_in, colour in colours.items():
         text = text.replace(stand_in, colour)
     # The page scales the drawing; ids are made unique by the salt, not by the drawing, so they are made so here.
     text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', text, count=1)

@@ -29,21 +29,25 @@ def write_page(folder: Path) -> Path:
         _learning(metrics, scores),
         _imagination(folder),
         _evaluations(scores),
-        _details("Config", yaml.safe_dump(config, sort_keys=False)),
-        _details("Provenance", json.dumps(_json(folder / "provenance.json"), indent=2)),
+        details("Config", yaml.safe_dump(config, sort_keys=False)),
+        details("Provenance", json.dumps(_json(folder / "provenance.json"), indent=2)),
     ]
-    title = html.escape(f"{folder.parent.name}/{folder.name}")
     page = folder / "report.html"
     passing = page.with_suffix(".tmp")
-    passing.write_text(
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
+    passing.write_text(document(f"{folder.parent.name}/{folder.name}", parts))
+    passing.replace(page)
+    return page
+
+
+def document(title: str, parts: Sequence[str], style: str = "") -> str:
+    """A whole page of these parts, in the look that all pages share; `style` is added to it."""
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{STYLE()}</style></head>\n<body><main>\n"
+        f"<style>{STYLE()}{style}</style></head>\n<body><main>\n"
         + "\n".join(filter(None, parts))
         + "\n</main></body></html>\n"
     )
-    passing.replace(page)
-    return page
 
 
 def _header(folder: Path, config: Mapping[str, Any], sessions: list[dict[str, Any]]) -> str:
@@ -106,7 +110,7 @@ def _imagination(folder: Path) -> str:
     if not films:
         return ""
     told = _json(films[-1].with_suffix(".json"))
-    picture = f"<img class='film' alt='open-loop film' src='data:image/gif;base64,{_base64(films[-1])}'>"
+    picture = f"<img class='film' alt='open-loop film' src='data:image/gif;base64,{encoded(films[-1])}'>"
     drawn = f"<h3>Error by horizon</h3><figure>{figures.horizon(told['rows'])}</figure>" if told.get("rows") else ""
     return (
         "<section><h2>Imagination</h2><p>What happened, and what the model thought of it. While its eyes are open "
@@ -135,7 +139,8 @@ def _number(value: int | float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
-def _details(title: str, text: str) -> str:
+def details(title: str, text: str) -> str:
+    """Text that is folded away."""
     return f"<details><summary>{title}</summary><pre>{html.escape(text)}</pre></details>"
 
 
@@ -143,5 +148,6 @@ def _json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _base64(path: Path) -> str:
+def encoded(path: Path) -> str:
+    """A file's bytes in base64."""
     return base64.b64encode(path.read_bytes()).decode()

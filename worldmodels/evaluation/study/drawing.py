@@ -1,0 +1,148 @@
+"""Drawings of a study: scores with their intervals, curves with bands, errors by horizon. One colour per group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.ticker
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from worldmodels.evaluation.figures import COLOURS, INK, STYLE, TITLES, finish, svg
+from worldmodels.evaluation.study import curves
+from worldmodels.evaluation.study.curves import Axis, Curve, Line
+from worldmodels.evaluation.study.group import Group, Grouping, best
+from worldmodels.evaluation.study.results import Result
+from worldmodels.evaluation.study.run import Run
+
+# Stand-ins for --g0 to --g7 of the page, distinct in light and dark and to colour-blind eyes; of more groups, the
+# style of the line tells those apart that share a colour.
+GROUPS = {f"#0b{at:02x}0c": f"var(--g{at})" for at in range(8)}
+LINES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1, 2)))
+ROWS, CURVES = 40, 8  # groups in a drawing of intervals, and of curves: of more, the best
+AXES: tuple[Axis, ...] = ("env_steps", "minutes")
+
+
+def style(at: int) -> dict[str, Any]:
+    """Of the group with this number."""
+    return {"color": list(GROUPS)[at % len(GROUPS)], "linestyle": LINES[at // len(GROUPS) % len(LINES)]}
+
+
+def intervals(results: Sequence[Result], grouping: Grouping) -> str:
+    """Mean of every group with its interval, and every run as a dot; a frame per environment."""
+    frames = list(dict.fromkeys((result.env, result.scale) for result in results if result.scores))
+    groups = grouping.groups if len(grouping.groups) <= ROWS else best(grouping.groups, ROWS)
+    across = min(3, len(frames))
+    lines = -(-len(frames) // across)
+    number = {id(group): at for at, group in enumerate(grouping.groups)}
+    with mpl.rc_context({**STYLE, "font.size": 8, "axes.grid.axis": "x"}):
+        figure = Figure(figsize=(8.6, lines * (0.55 + 0.24 * len(groups))), layout="constrained")
+        grid = figure.subplots(lines, across, squeeze=False, sharey=True)
+        for axes, (env, scale) in zip(grid.flat, frames, strict=False):
+            here = {id(each.group): each for each in results if (each.env, each.scale) == (env, scale) and each.scores}
+            for at, group in enumerate(groups):
+                if id(group) in here:
+                    _interval(axes, at, here[id(group)], style(number[id(group)])["color"])
+            axes.set_title(f"{env}, {scale}" if scale else env)
+            axes.set_yticks(range(len(groups)), [_cut(group.label) for group in groups])
+            axes.set_ylim(len(groups) - 0.4, -0.6)
+            axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
+            axes.spines["left"].set_visible(False)
+        for axes in list(grid.flat)[len(frames) :]:
+            axes.set_visible(False)
+        return svg(figure, {**COLOURS, **GROUPS})
+
+
+def learning(grouping: Grouping, env: str, line: Callable[[Run, Axis], Line]) -> str:
+    """Curves of all groups in one environment, over env steps and over time; empty if there are none."""
+    number = {id(group): at for at, group in enumerate(grouping.groups)}
+    cells = [(number[id(group)], group.cells[env]) for group in best(grouping.groups, CURVES, env)]
+    found = {
+        axis: [(at, curve) for at, cell in cells if (curve := curves.together([line(run, axis) for run in cell.runs]))]
+        for axis in AXES
+    }
+    if not any(found.values()):
+        return ""
+    stepped = any(row["env_steps"] for _, cell in cells for run in cell.runs for row in run.scores)
+    stepped = stepped or any(run.count("env_steps") for _, cell in cells for run in cell.runs)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.6, 2.7), layout="constrained")
+        for axes, axis in zip(figure.subplots(1, 2, sharey=True), AXES, strict=True):
+            unit, size = _unit(found[axis]) if axis == "minutes" else ("env steps" if stepped else "updates", 1.0)
+            for at, curve in found[axis]:
+                _band(axes, at, curve, size)
+            finish(axes, unit)
+            axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
+        return svg(figure, {**COLOURS, **GROUPS})
+
+
+def horizons(grouping: Grouping, env: str, quantities: Sequence[str]) -> str:
+    """Open-loop errors by horizon in one environment: a frame per quantity, a curve per group."""
+    number = {id(group): at for at, group in enumerate(grouping.groups)}
+    across = min(3, len(quantities))
+    lines = -(-len(quantities) // across)
+    with mpl.rc_context({**STYLE, "font.size": 8}):
+        figure = Figure(figsize=(8.6, 2.2 * lines + 0.2), layout="constrained")
+        frames = list(figure.subplots(lines, across, squeeze=False).flat)
+        for axes, quantity in zip(frames, quantities, strict=False):
+            for group in imagining(grouping, env):
+                at, runs = number[id(group)], group.cells[env].runs
+                curve = curves.ahead(runs, f"{quantity}/open")
+                if curve is not None:
+                    _band(axes, at, curve)
+                still = curves.ahead(runs, f"{quantity}/copy")
+                if still is not None:
+                    axes.plot(still.x, still.middle, color=INK, linewidth=0.8, linestyle=":", alpha=0.7)
+            kind, _, name = quantity.partition("/")
+            axes.set_title(TITLES.get(kind, "{}").format(name.removeprefix("obs/")))
+            axes.set_ylim(bottom=0)
+            finish(axes)
+        for axes in frames[len(quantities) :]:
+            axes.set_visible(False)
+        figure.supxlabel("steps with closed eyes", color=INK, fontsize=8.5)
+        return svg(figure, {**COLOURS, **GROUPS})
+
+
+def measured(grouping: Grouping, env: str) -> list[str]:
+    """Quantities whose open-loop error some run that counts has measured in this environment."""
+    runs = [run for group in grouping.groups if env in group.cells for run in group.cells[env].runs]
+    names = {name for run in runs for row in run.ahead for name in row}
+    return sorted(name.removesuffix("/open") for name in names if name.endswith("/open"))
+
+
+def imagining(grouping: Grouping, env: str) -> list[Group]:
+    """The best groups among those that have errors by horizon."""
+    able = [group for group in grouping.groups if env in group.cells and any(r.ahead for r in group.cells[env].runs)]
+    return best(able, CURVES, env)
+
+
+def _interval(axes: Axes, at: int, result: Result, colour: Any) -> None:
+    every = np.concatenate(result.scores)
+    axes.plot(every, np.full(len(every), at + 0.24), "o", color=colour, markersize=2.6, alpha=0.55, markeredgewidth=0)
+    found = result.estimates["mean"]
+    if found.low is not None and found.high is not None:
+        axes.plot([found.low, found.high], [at, at], color=colour, linewidth=4, alpha=0.35, solid_capstyle="butt")
+    axes.plot([found.value], [at], "|", color=colour, markersize=10, markeredgewidth=2)
+
+
+def _unit(found: Sequence[tuple[int, Curve]]) -> tuple[str, float]:
+    """Of time, and how many there are in a minute."""
+    longest = max((curve.x[-1] for _, curve in found), default=1.0)
+    if longest < 3:
+        return "seconds of training", 60.0
+    return ("hours of training", 1 / 60) if longest > 180 else ("minutes of training", 1.0)
+
+
+def _band(axes: Axes, at: int, curve: Curve, size: float = 1.0) -> None:
+    """A curve whose x is multiplied by `size`."""
+    look, x = style(at), curve.x * size
+    if curve.low is not None and curve.high is not None:
+        axes.fill_between(x, curve.low, curve.high, color=look["color"], alpha=0.16, linewidth=0)
+    axes.plot(x, curve.middle, linewidth=1.7, **look)
+
+
+def _cut(text: str, most: int = 34) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

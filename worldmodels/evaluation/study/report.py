@@ -1,0 +1,138 @@
+"""Many runs become tables, drawings and one page: `report(folders)`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group as Stack
+from rich.console import RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.core.files import write_text
+from worldmodels.evaluation.study import find, notes, results, tables
+from worldmodels.evaluation.study.group import Grouping, group
+from worldmodels.evaluation.study.page import page
+from worldmodels.evaluation.study.results import Result, Results
+from worldmodels.evaluation.study.tables import Table
+
+PAGE, MARK = "report.html", "report.json"  # the mark tells a folder that we wrote from any other
+FILMS = 12
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found in runs, and the folder that it is written to."""
+
+    out: Path
+    grouping: Grouping
+    results: Results
+    notes: tuple[str, ...]
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.out / name for name in (PAGE, MARK, *self.texts())]
+
+    def tables(self) -> tuple[Table, Table, Table]:
+        """Of runs, groups, and comparisons of groups."""
+        groups = tables.groups(self.results, self.grouping.columns)
+        return tables.runs(self.grouping), groups, tables.pairs(self.results)
+
+    def texts(self) -> dict[str, str]:
+        """The tables as files: name and content."""
+        kinds = {"csv": Table.csv, "md": Table.markdown, "tex": Table.latex}
+        return {f"{table.name}.{kind}": text(table) for table in self.tables() for kind, text in kinds.items()}
+
+    def console(self) -> RenderableType:
+        """The groups as a table, with what a reader must know, and where the files are."""
+        rows = [_line(result) for result in (*self.results.cells, *self.results.scaled)]
+        told = [f"{each.group.label}, {each.env}: {note}" for each in self.results.cells for note in each.notes]
+        parts: list[RenderableType] = [_grid(rows)] if rows else []
+        parts += [Text(f"note     {note}", "yellow") for note in (*self.notes, *told)]
+        parts.append(Text(f"page     {self.out / PAGE}"))
+        parts.append(Text(f"tables   {self.out / '{runs,groups,pairs}.{csv,md,tex}'}"))
+        return Stack(*parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """All numbers, with null for those that are not there."""
+        return {
+            "out": str(self.out),
+            "columns": list(self.grouping.columns),
+            "notes": list(self.notes),
+            **{table.name: [_plain(row) for row in table.rows] for table in self.tables()},
+            "files": [str(path) for path in self.files],
+        }
+
+
+def report(
+    folders: Sequence[Path | str],
+    out: Path | str | None = None,
+    *,
+    include_unfinished: bool = False,
+    films: int = FILMS,
+) -> Report:
+    """Read the runs in these folders, and write the page and the tables to `out`.
+
+    Of one study, `out` is its folder's `report`; of several, or of single runs, it must be given. Files of an earlier
+    report are replaced; a folder with anything else in it is refused.
+    """
+    paths = [Path(folder) for folder in folders]
+    runs = find.runs(paths)
+    folder = _out(paths, out)
+    grouping = group(runs, unfinished=include_unfinished)
+    found = results.compute(grouping)
+    made = Report(folder, grouping, found, tuple(notes.of_study(grouping)))
+    title = " and ".join(dict.fromkeys(run.study for run in runs))
+    for name, text in {**made.texts(), PAGE: page(title, grouping, found, made.notes, films)}.items():
+        write_text(folder / name, text)
+    write_text(folder / MARK, json.dumps(made.to_json(), indent=1, ensure_ascii=False) + "\n")
+    return made
+
+
+def _out(paths: Sequence[Path], out: Path | str | None) -> Path:
+    if out is None:
+        if len(paths) > 1 or find.is_run(paths[0]):
+            suggestion = f"{paths[0].parent}/report-{'-'.join(path.name for path in paths)}"
+            suggestion = suggestion if len(suggestion) < 80 else f"{paths[0].parent}/report-<name>"
+            found = f"{len(paths)} folders" if len(paths) > 1 else f"{paths[0]}, which is one run"
+            raise ConfigError(f"no place for a report of {found}", "--out", f"add --out {suggestion}")
+        out = paths[0] / "report"
+    folder = Path(out)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        found = f"{folder} holds files that are not of a report"
+        raise ConfigError(found, "an empty or new folder", "give another --out")
+    return folder
+
+
+def _line(result: Result) -> dict[str, str]:
+    """For the console, which is narrow."""
+    line = {
+        "group": result.group.label,
+        "environment": f"{result.env}, {result.scale}" if result.scale else result.env,
+        "seeds": str(result.seeds),
+        "mean": tables.estimate(result.estimates.get("mean")),
+        "IQM": tables.estimate(result.estimates.get("iqm")),
+    }
+    return line | ({"left out": str(result.left)} if result.left else {})
+
+
+def _grid(rows: Sequence[dict[str, str]]) -> Grid:
+    grid = Grid(box=None, pad_edge=False, header_style="bold")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for name in names:
+        right = tables.numeric([row.get(name, "") for row in rows])
+        grid.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
+    for row in rows:
+        grid.add_row(*(Text(row.get(name, "")) for name in names))
+    return grid
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN."""
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
