@@ -29,7 +29,9 @@ class _Submitit(BaseSubmititLauncher):
     def __call__(self, sweep_overrides: list[str], *args: Any) -> JobReturn:
         from worldmodels.launch.cluster.worker import work
 
-        return work(self, sweep_overrides, lambda: super(_Submitit, self).__call__(sweep_overrides, *args))
+        # Bound here: Hydra's scan for plugins may execute this module once more, and then `_Submitit` is another class.
+        run = super().__call__
+        return work(self, sweep_overrides, lambda: run(sweep_overrides, *args))
 
 
 class LocalLauncher(_Submitit):

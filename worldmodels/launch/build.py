@@ -12,9 +12,10 @@ import numpy as np
 import pytorch_lightning as L
 import torch
 from hydra.errors import InstantiationException
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
-from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 
 from worldmodels.callback.origin import Origin
 from worldmodels.callback.watcher import spare

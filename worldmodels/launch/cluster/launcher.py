@@ -95,13 +95,13 @@ def _wait(launcher: Any, words: Sequence[Sequence[str]], jobs: dict[int, Any], a
         number = order[place]
         answer.overrides = list(words[number])
         results[number] = answer
-        failed = answer.status != JobStatus.COMPLETED
-        if failed:
-            standing.lost(launcher, words[number], jobs[number].job_id, str(answer._return_value))
-        count = f"{len(results)} of {len(jobs)}"
-        console.say(
-            f"{'failed  ' if failed else 'finished'} {jobs[number].job_id} ({count}): {' '.join(words[number])}"
-        )
+        job, count = jobs[number].job_id, f"{len(results)} of {len(jobs)}"
+        if answer.status == JobStatus.COMPLETED:
+            console.say(f"finished {job} ({count}): {' '.join(words[number])}")
+            continue
+        why = str(answer._return_value).partition("\n")[0]
+        standing.lost(launcher, words[number], job, why)
+        console.say(f"failed   {job} ({count}): {' '.join(words[number])}\n         {why}")
     return [results[k] for k in range(len(words))]
 
 

@@ -41,7 +41,7 @@ def lost(launcher: Any, words: Sequence[str], job: str, why: str) -> None:
     folder = run_folder(launcher, words)
     status = Status.read(folder)
     if status is not None and status.state in ("queued", "running") and status.job == job:
-        replace(status, state="killed", error=why.splitlines()[0], ended=status.heartbeat).write(folder)
+        replace(status, state="killed", error=why, ended=status.heartbeat).write(folder)
 
 
 def _kind(launcher: Any) -> str:
