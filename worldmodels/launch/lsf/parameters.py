@@ -60,9 +60,6 @@ class Parameters:
     additional_parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for each in fields(self):
-            _fits(each.name, getattr(self, each.name), hints[each.name])
         for name in (*POSITIVE, *POSITIVE_TOO):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -112,14 +109,19 @@ def parameters(options: Mapping[str, Any]) -> Parameters:
             f"one of {', '.join(sorted(known()))}",
             "what bsub knows beyond these goes in additional_parameters, such as {-sla: gold}",
         )
-    return Parameters(**{name: value for name, value in options.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    hints = get_type_hints(Parameters)
+    for name, value in given.items():
+        _demand(name, value, hints[name])
+    return Parameters(**given)
 
 
-def _fits(name: str, value: Any, hint: Any) -> None:
+def _demand(name: str, value: Any, hint: Any) -> None:
+    """ConfigError unless a value that is there has the type of its field."""
     text = str(hint)
     choices = [choice for part in (hint, *get_args(hint)) for choice in get_args(part) if isinstance(choice, str)]
     if choices:
-        fits = value in choices or (value is None and type(None) in get_args(hint))
+        fits = value in choices
     elif "Sequence" in text:
         fits = isinstance(value, list | tuple) and all(isinstance(word, str) for word in value)
     elif "Mapping" in text:

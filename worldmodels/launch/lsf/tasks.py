@@ -62,10 +62,9 @@ def ending(tasks: Sequence[subprocess.Popen[bytes]], grace: float = GRACE) -> in
     The code is the first failure's; a signal counts as 128 and its number, as in shells.
     """
     failed, deadline = 0, float("inf")
-    while any(task.poll() is None for task in tasks):
-        codes = [task.returncode for task in tasks if task.returncode]
-        if codes and not failed:
-            failed, deadline = codes[0], time.monotonic() + grace
+    while None in (codes := [task.poll() for task in tasks]):
+        if any(codes) and not failed:
+            failed, deadline = next(filter(None, codes)), time.monotonic() + grace
             _signal(tasks, signal.SIGTERM)
         if time.monotonic() > deadline:
             _signal(tasks, signal.SIGKILL)
