@@ -1,6 +1,6 @@
 """The queue's own numbers: how long 12 one-second jobs take on 3 slots, and what waiting costs.
 
-    python benchmarks/queue.py [--queued 1000] [--seconds 30]
+    python benchmarks/gpu_queue.py [--queued 1000] [--seconds 30]
 
 The second part keeps all slots busy while `--queued` runs wait, with the live table drawn to a terminal that nobody
 sees, and measures the CPU time of the queue's process; then it does the same for runs that end at once, which gives
