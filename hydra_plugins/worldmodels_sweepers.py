@@ -8,7 +8,7 @@ from typing import Any
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 
 class _Ours(Sweeper):
@@ -43,8 +43,9 @@ class _Ours(Sweeper):
         return results
 
     def _compose(self, words: list[str]) -> DictConfig:
-        cfg = self.loader.load_sweep_config(self.settings, words)
-        return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+        from worldmodels.launch.multirun import composed
+
+        return composed(self.loader, self.settings, words)
 
 
 class Grid(_Ours):
@@ -87,3 +88,21 @@ class JsonList(_Ours):
         if self.file is None:
             raise ConfigError("no list of runs", "a JSON file", "set hydra.sweeper.file=<list.json>")
         return from_objects(self.file, arguments, seeds=self.seeds, style=self.style, compose=self._compose)
+
+
+class Optuna(Sweeper):
+    """The search of hydra-optuna-sweeper, in which finished runs are not repeated and a failed one is only a failed trial.
+
+    Its sampler is seeded, so the same command proposes the same trials until it comes to those that are left.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from worldmodels.launch.search import search
+
+        self.search = search(self.options, hydra_context, task_function, config)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        return self.search.sweep(arguments)

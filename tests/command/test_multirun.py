@@ -144,3 +144,18 @@ def test_a_wrong_type_in_a_list_is_told_with_its_line_before_any_run_starts(caps
     assert command.main(["train", "-m", *listed, *QUICK]) == 2
     assert "line 3, key 'stage.discount'" in capsys.readouterr().err
     assert not list(Path().rglob("status.json"))
+
+
+def test_a_search_survives_failed_runs_and_goes_on_where_it_was() -> None:
+    words = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", *QUICK[:3], *QUICK[4:]]
+    words += ["stage.discount=interval(0.5,0.99)", "data.warmup=choice(0,64)", "seed=3"]
+    first = train(*words)
+    assert first.returncode == 0
+    assert "best " in first.stdout
+    assert set(states()) == {"done", "failed"}
+    before, count = changed(), len(states())
+    assert train(*words).returncode == 0
+    assert changed() == before
+    assert train(*words, "hydra.sweeper.n_trials=6").returncode == 0
+    assert len(states()) == count + 2
+    assert changed().items() >= before.items()

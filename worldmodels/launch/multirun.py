@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
@@ -35,6 +36,12 @@ class Job:
         """What it returned, if it is finished within the budget that it would have now."""
         done = self.folder.result()
         return done if done is not None and done["budget"] == self.budget else None
+
+
+def composed(loader: ConfigLoader, settings: DictConfig, words: Sequence[str]) -> DictConfig:
+    """The config of one job, without Hydra's own part."""
+    cfg = loader.load_sweep_config(settings, list(words))
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
 def plan(compose: Compose, words: Sequence[Sequence[str]]) -> list[Job]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def score(result: Mapping[str, Any]) -> float:
@@ -14,3 +16,8 @@ def score(result: Mapping[str, Any]) -> float:
     if "return_mean" in result:
         return float(result["return_mean"])
     return -float(result.get("model", {}).get("held/loss/total", float("nan")))
+
+
+def best(scores: Mapping[T, float], *, maximize: bool = True) -> T:
+    """Whose score is the highest, or the lowest."""
+    return (max if maximize else min)(scores, key=scores.__getitem__)
