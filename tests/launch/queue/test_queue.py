@@ -152,6 +152,39 @@ def test_the_file_of_results_is_the_original_s(tmp_path: Path) -> None:
     assert (done["success"], done["returncode"], done["stdout"]) == (True, 0, "")
 
 
+def test_records_of_runs_that_are_not_run_again_stay_in_the_file(tmp_path: Path) -> None:
+    from real import runs
+
+    from worldmodels.launch.queue.record import Results
+
+    one, other = runs(tmp_path, ["true", "true"])
+    first = Results(tmp_path / "out.json", [one, other])
+    first.add(one)
+    first.add(other)
+    again = Results(tmp_path / "out.json", [other])
+    other.outcome = Outcome.DONE
+    again.add(other)
+    told = json.loads((tmp_path / "out.json").read_text())
+    assert [(record["model_name"], record["success"]) for record in told] == [("0", False), ("1", True)]
+
+
+def test_a_run_that_starts_over_leaves_the_old_folder_beside_it(tmp_path: Path) -> None:
+    from real import runs
+
+    from worldmodels.launch.queue.nouns import Rules
+    from worldmodels.launch.queue.probe import Blind
+    from worldmodels.launch.queue.queue import Queue
+
+    (run,) = runs(tmp_path, ["echo new"])
+    run.force = True
+    run.folder.mkdir()
+    (run.folder / "done.json").write_text("{}")
+    Queue([run], [Device("cpu", 1)], Rules(), Blind()).run()
+    assert (tmp_path / "0.old-1" / "done.json").is_file()
+    assert run.tail("stdout.log", 1) == "new"
+    assert not (run.folder / "done.json").exists()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_every_run_and_leaves_a_valid_partial_file(tmp_path: Path, number: int, code: int) -> None:
     process = begin(tmp_path, commands=["true", SLEEPER, f"trap '' TERM; {SLEEPER}", SLEEPER], rules={"grace_s": 0.5})

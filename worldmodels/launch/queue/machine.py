@@ -170,6 +170,8 @@ class Machine:
         text = ending.text
         if task.reason is Outcome.TIMED_OUT:
             text = f"timed out after {self.rules.job_timeout_s:g} s\n{text}"
+        elif task.reason is Outcome.INTERRUPTED:
+            text = f"stopped with the queue; the same command goes on\n{text}"
         outcome = Outcome.DONE if ending.code == 0 else task.reason or Outcome.FAILED
         names = tuple(place.device.name for place in task.places)
         if self._again(outcome, text, attempt):

@@ -81,6 +81,6 @@ def tail(path: Path, lines: int, start: int = 0) -> str:
 def reason(text: str) -> str:
     """The line that says why: the first of ours, or the last error of a traceback, or else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith(("timed out", "killed by"))]
+    told = [line for line in lines if line.startswith(("timed out after", "stopped with", "killed by"))]
     errors = [line for line in lines if _ERROR.match(line)]
     return (told or errors[-1:] or lines[-1:] or ["it said nothing"])[0]
