@@ -36,7 +36,7 @@ def launch(launcher: Any, words: Sequence[Sequence[str]], first: int) -> list[Jo
     try:
         return _wait(launcher, words, jobs, asked)
     except (KeyboardInterrupt, SystemExit):
-        _leave(jobs, asked)
+        _leave(launcher, words, jobs, asked)
         raise
 
 
@@ -105,12 +105,14 @@ def _wait(launcher: Any, words: Sequence[Sequence[str]], jobs: dict[int, Any], a
     return [results[k] for k in range(len(words))]
 
 
-def _leave(jobs: dict[int, Any], asked: Scheduler) -> None:
+def _leave(launcher: Any, words: Sequence[Sequence[str]], jobs: dict[int, Any], asked: Scheduler) -> None:
     from worldmodels.launch.cluster.scheduler import Local
 
     if isinstance(asked, Local):
         console.say("stopping; the runs save themselves, and the same command goes on")
         asked.terminate(list(jobs.values()), SAVING)
+        for k, job in jobs.items():
+            standing.lost(launcher, words[k], job.job_id, "stopped before it began, or while it saved itself")
         return
     console.say("the jobs go on without this command, and the same command waits for them again")
     console.say(f"stop them with: {asked.stop([job.job_id for job in jobs.values()])}")

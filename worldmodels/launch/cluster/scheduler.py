@@ -106,7 +106,7 @@ class Watched:
         return self.states.get(job)
 
     def stop(self, jobs: Sequence[str]) -> str:
-        return shlex.join([self.cancel, *jobs])
+        return shlex.join([self.cancel, *sorted({job.split("_")[0] for job in jobs})])  # arrays as a whole
 
     def submitted(self, tag: str) -> str | None:  # noqa: ARG002
         return None

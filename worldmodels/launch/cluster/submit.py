@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -61,7 +63,7 @@ class Submitter:
         """Submit; a scheduler that does not answer is asked again, and first whether it took the jobs after all."""
         for attempt in range(TRIES):
             try:
-                with _importable():
+                with _importable(), _undisturbed():
                     return self.executor.map_array(self.launcher, *zip(*calls, strict=True))
             except FailedJobError as error:
                 told = str(error).strip() or "the command failed and said nothing"
@@ -174,3 +176,16 @@ def _importable() -> Iterator[None]:
             del os.environ["PYTHONPATH"]
         else:
             os.environ["PYTHONPATH"] = before
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No Ctrl-C between taking a job in and noting its id. Local jobs keep this, so that Ctrl-C reaches them once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
