@@ -9,7 +9,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 class Choices(SearchPathPlugin):
     """Hydra asks it after it has imported all plugins, and before it reads any config.
 
-    A plugin's stored choice would be merged into the file as its schema, which Hydra has given up: it warns, or refuses.
+    A plugin's stored choice would be merged into the file as its schema; Hydra has given that up, and warns or refuses.
     """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:  # noqa: ARG002 (it stays as it is)

@@ -91,7 +91,7 @@ class JsonList(_Ours):
 
 
 class Optuna(Sweeper):
-    """The search of hydra-optuna-sweeper, in which finished runs are not repeated and a failed one is only a failed trial.
+    """The search of hydra-optuna-sweeper; finished runs are not repeated, and a failed one is only a failed trial.
 
     Its sampler is seeded, so the same command proposes the same trials until it comes to those that are left.
     """

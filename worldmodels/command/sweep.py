@@ -19,6 +19,8 @@ Exit codes: 0 all runs finished, 1 some failed, 2 something to mend, 130 or 143 
 
 from __future__ import annotations
 
+import itertools
+
 from omegaconf import DictConfig
 
 from worldmodels.command import hydra_verb
@@ -31,21 +33,21 @@ OPTIONS = {
 
 def main(argv: list[str]) -> int:
     asked: list[DictConfig] = []
-    own, others = _parted(argv)
+    places, own, others = _parted(argv)
 
     def task(cfg: DictConfig, overrides: list[str]) -> None:  # noqa: ARG001 (every verb's task takes them)
         asked.append(cfg)
 
-    code = hydra_verb("sweep", own, task, help_text=__doc__ or "")
-    return _run(asked[0], others) if asked else code
+    code = hydra_verb("sweep", [*places, *own], task, help_text=__doc__ or "")
+    return _run(asked[0], places, others) if asked else code
 
 
-def _run(cfg: DictConfig, others: list[str]) -> int:
+def _run(cfg: DictConfig, places: list[str], others: list[str]) -> int:
     from worldmodels.command import train
     from worldmodels.launch.sweep import sweep
 
     plan = sweep(cfg)
-    code = train.main([*plan.argv, *others])
+    code = train.main([*places, *plan.argv, *others])
     if cfg.report and code in (0, 1) and plan.folder.is_dir():
         from worldmodels.command import report
 
@@ -53,16 +55,16 @@ def _run(cfg: DictConfig, others: list[str]) -> int:
     return code
 
 
-def _parted(argv: list[str]) -> tuple[list[str], list[str]]:
-    """The words of a sweep, and those for its runs. Where else configs lie is for both."""
-    own, others, both = list[str](), list[str](), False
-    for word in argv:
-        folder = both or word.partition("=")[0] in ("--config-dir", "-cd")
-        both = folder and "=" not in word and not both  # the next one is the folder
-        if folder:
-            own, others = [*own, word], [*others, word]
-        elif word.startswith("-") or word.lstrip("+~").partition("=")[0].split(".")[0] in OPTIONS:
-            own.append(f"studies@{word}" if word.startswith("study=") else word)
+def _parted(argv: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Where else configs lie, which is for all; the words of a sweep; and those for its runs."""
+    places, own, others = list[str](), list[str](), list[str]()
+    words = iter(argv)
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0].split(".")[0]
+        if key in ("--config-dir", "-cd"):
+            places += [word] if "=" in word else [word, *itertools.islice(words, 1)]
+        elif word.startswith("-") or key in OPTIONS:
+            own.append(f"studies@{word}" if key == "study" else word)
         else:
             others.append(word)
-    return own, others
+    return places, own, others

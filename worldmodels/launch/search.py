@@ -27,6 +27,7 @@ def search(
         raise MissingExtraError("hydra-optuna-sweeper", "optuna") from error
     sweeper = OptunaSweeper(**options)
     sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+    assert sweeper.sweeper.launcher is not None, "set up above"
     kind = str(config.hydra.runtime.choices["hydra/launcher"])
     sweeper.sweeper.launcher = trials = Trials(sweeper.sweeper.launcher, kind, hydra_context, config)
     return Search(sweeper, trials)

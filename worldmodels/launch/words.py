@@ -50,7 +50,10 @@ def check_flags(verb: str, words: Sequence[str], allowed: Collection[str]) -> No
 
 
 def with_demo(argv: Sequence[str]) -> list[str]:
-    """Without an experiment, and without a choice of what to learn from, training means the demo; so does each line of a list."""
+    """Without an experiment, and without a choice of what to learn from, training means the demo.
+
+    Where a list of runs is given, that holds for each line of it, and nothing is added here.
+    """
     chosen = {word.lstrip("+~").partition("=")[0] for word in argv}
     if chosen & {"experiment", "env", "model", "data", "stage"} or LISTED in argv:
         return [*argv]
