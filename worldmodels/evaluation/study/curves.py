@@ -15,7 +15,7 @@ from worldmodels.evaluation.study.run import Run
 from worldmodels.evaluation.study.statistics import band
 
 Axis = Literal["env_steps", "minutes"]
-Line = tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]
+Line = tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]  # x and y, as long as each other
 POINTS = 160
 
 

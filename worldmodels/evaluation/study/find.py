@@ -30,11 +30,6 @@ def is_run(folder: Path) -> bool:
     return any((folder / name).is_file() for name in MARKS)
 
 
-def old(folder: Path) -> bool:
-    """It was moved aside when its run was started over."""
-    return bool(_ASIDE.search(folder.name))
-
-
 def demand_run(folder: Path) -> Path:
     """The folder itself, if it is that of a run."""
     if is_run(folder):
@@ -62,7 +57,7 @@ def _runs_in(folder: Path) -> list[Path]:
 
 
 def _children(folder: Path) -> list[Path]:
-    return sorted(each for each in folder.iterdir() if each.is_dir() and is_run(each) and not old(each))
+    return sorted(each for each in folder.iterdir() if is_run(each) and not _ASIDE.search(each.name))
 
 
 def _names(studies: set[Path]) -> dict[Path, str]:

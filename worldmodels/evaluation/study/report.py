@@ -98,8 +98,8 @@ def report(
 def _out(paths: Sequence[Path], out: Path | str | None) -> Path:
     if out is None:
         if len(paths) > 1 or find.is_run(paths[0]):
-            suggestion = f"{paths[0].parent}/report-{'-'.join(path.name for path in paths)}"
-            suggestion = suggestion if len(suggestion) < 80 else f"{paths[0].parent}/report-<name>"
+            name = "-".join(path.name for path in paths)
+            suggestion = paths[0].parent / f"report-{name if len(name) < 60 else '<name>'}"
             found = f"{len(paths)} folders" if len(paths) > 1 else f"{paths[0]}, which is one run"
             raise ConfigError(f"no place for a report of {found}", "--out", f"add --out {suggestion}")
         out = paths[0] / "report"

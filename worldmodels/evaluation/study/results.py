@@ -23,7 +23,7 @@ class Result:
 
     group: Group
     env: str
-    scores: Sequence[Float[np.ndarray, " runs"]]
+    scores: Sequence[Float[np.ndarray, " _"]]
     estimates: Mapping[str, Estimate]
     scale: str = ""
     measure: str = "return"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-Strata = Sequence[Float[np.ndarray, " runs"]]  # final scores, an array per environment
+Strata = Sequence[Float[np.ndarray, " _"]]  # final scores, an array per environment
 RESAMPLES, SEED, COVERAGE = 10_000, 0, 0.95
 
 
@@ -30,21 +30,22 @@ class Estimate:
         return self.low is not None
 
 
-def mean(samples: Sequence[Float[np.ndarray, "*b runs"]]) -> Float[np.ndarray, "*b"]:
+def mean(samples: Sequence[Float[np.ndarray, "*b _"]]) -> Float[np.ndarray, "*b"]:
     """Mean over environments of the mean over runs."""
-    return np.mean([each.mean(-1) for each in samples], axis=0)
+    return np.asarray(np.mean([each.mean(-1) for each in samples], axis=0))
 
 
-def median(samples: Sequence[Float[np.ndarray, "*b runs"]]) -> Float[np.ndarray, "*b"]:
+def median(samples: Sequence[Float[np.ndarray, "*b _"]]) -> Float[np.ndarray, "*b"]:
     """Median over runs; of several environments, the median over environments of the mean over runs."""
-    return np.median(samples[0], axis=-1) if len(samples) == 1 else np.median([s.mean(-1) for s in samples], axis=0)
+    one = len(samples) == 1
+    return np.asarray(np.median(samples[0], axis=-1) if one else np.median([s.mean(-1) for s in samples], axis=0))
 
 
-def iqm(samples: Sequence[Float[np.ndarray, "*b runs"]]) -> Float[np.ndarray, "*b"]:
+def iqm(samples: Sequence[Float[np.ndarray, "*b _"]]) -> Float[np.ndarray, "*b"]:
     """Mean of the middle half of all runs of all environments. A quarter is rounded down: of three, all count."""
     together = np.sort(np.concatenate(samples, axis=-1), axis=-1)
     count = together.shape[-1]
-    return together[..., count // 4 : count - count // 4].mean(-1)
+    return np.asarray(together[..., count // 4 : count - count // 4].mean(-1))
 
 
 AGGREGATES: dict[str, Callable[[Strata], np.ndarray]] = {"mean": mean, "median": median, "iqm": iqm}
