@@ -86,9 +86,11 @@ class World:
         )
 
     def advance(self, machine: Machine) -> None:
-        """To the next moment at which something happens."""
+        """To the next moment at which something happens, which may be now."""
         moments = [ends for _, ends, _ in self.live.values()]
         wake = machine.wake()
+        if wake is not None and wake <= self.now:
+            return
         moments += [wake] if wake is not None else []
         assert moments, "nothing will ever happen again"
         self.now = max(self.now + 1e-3, min(moments))

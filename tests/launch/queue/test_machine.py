@@ -164,6 +164,18 @@ def test_an_adopted_job_holds_its_place_and_its_time() -> None:
     assert outcomes(events) == {0: Outcome.TIMED_OUT, 1: Outcome.DONE}
 
 
+def test_an_ending_is_told_before_anything_new_starts() -> None:
+    """It is on the disk, then, when the next run can be seen, whenever the queue is killed."""
+    world = World([Job(lasts=10), Job()], gpus(1))
+    machine = world.machine(Rules(release_wait_s=0))
+    machine.step()
+    world.now = 10.0
+    assert [event.what for event in machine.step()] == ["ended"]
+    assert len(world.starts) == 1
+    assert machine.wake() == 10.0
+    assert [event.what for event in machine.step()] == ["started"]
+
+
 def test_waiting_jobs_cost_nothing_while_all_places_are_taken() -> None:
     world = World([Job(lasts=100) for _ in range(50)], gpus(2))
     machine = world.machine(Rules())

@@ -95,7 +95,7 @@ def test_a_run_that_ignores_term_goes_with_its_whole_group(tmp_path: Path) -> No
     began = time.monotonic()
     done = queue(tmp_path, [f"trap '' TERM; {SLEEPER} & {SLEEPER}", "true"], slots=1, job_timeout_s=0.5, grace_s=0.5)
     assert [run.outcome for run in done.runs] == [Outcome.TIMED_OUT, Outcome.DONE]
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 20, "it does not wait for what it killed"
     status = Status.read(tmp_path / "0")
     assert status is not None
     assert status.state == "killed"
@@ -225,7 +225,7 @@ def test_a_killed_queue_s_runs_live_on_and_the_next_one_adopts_them(tmp_path: Pa
     assert all(psutil.pid_exists(pid) for pid in pids)
     before = ledger(tmp_path)
     assert ("0", "ended") in [(line["run"], line["what"]) for line in before]
-    os.kill(pids[1], signal.SIGKILL)  # this one is dead when the next queue comes
+    os.killpg(pids[1], signal.SIGKILL)  # this one is dead when the next queue comes
     until(lambda: not members(pids[1]))
     (tmp_path / "results.jsonl").open("a").write('{"cut in the mid')
     second = begin(tmp_path, commands=commands, slots=2)

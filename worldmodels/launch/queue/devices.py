@@ -85,4 +85,5 @@ def _find(name: str, gpus: Sequence[Gpu]) -> Gpu | None:
 
 def _unknown(name: str, there: list[str], note: str) -> ConfigError:
     found = f"there is no GPU {name}" + (f" ({note})" if note else "")
-    return ConfigError(found, "one of " + ", ".join(there) if there else "a GPU; none can be seen here", "correct gpus")
+    do = "correct gpus" if there else "correct gpus; with probe=none they are taken as they are named"
+    return ConfigError(found, "one of " + ", ".join(there) if there else "a GPU; none can be seen here", do)

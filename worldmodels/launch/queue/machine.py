@@ -78,13 +78,13 @@ class Machine:
         self.news.append(Event(job, "adopted", attempt, tuple(sorted(wanted))))
 
     def step(self) -> list[Event]:
-        """Whatever is due now: endings, stops, released places, new starts."""
+        """Whatever is due now: endings and stops; or, if there are none to be written down first, new starts."""
         now = self.clock()
         for ending in self.spawner.ended():
             self._end(ending, now)
         for task in self.tasks.values():
             self._enforce(task, now)
-        if self._looks() and now >= self.look_at:
+        if not self.news and self._looks() and now >= self.look_at:
             self._look(now)
             self._place(now)
         news, self.news = self.news, []

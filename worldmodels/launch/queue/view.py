@@ -29,7 +29,8 @@ class Moving:
     def tell(self, run: Run, event: Event) -> None:
         """What matters stays above the table: a run that failed, with the reason."""
         if event.what == "retrying" or event.outcome in LOUD:
-            self.console.print(line(run, event), style="yellow" if event.what == "retrying" else "red", markup=False)
+            colour = "yellow" if event.what == "retrying" else "red"
+            self.console.print(line(run, event), style=colour, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, runs: Sequence[Run], machine: Machine) -> None:
         picture = board(runs, machine.places, time.monotonic(), self.began, self.console.size)
