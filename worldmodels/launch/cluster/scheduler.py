@@ -7,13 +7,14 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import psutil
 
 PATIENCE = 60.0  # seconds that a scheduler's command may take
 
 
+@runtime_checkable
 class Scheduler(Protocol):
     """One answer per question, None where the scheduler does not answer now."""
 

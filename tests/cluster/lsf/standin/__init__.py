@@ -6,6 +6,7 @@ what those pages say of the options that this project uses, and hosts and GPUs a
 Switches, all in the environment:
 LSF_STANDIN               the folder that holds the cluster's state
 LSF_STANDIN_MINUTE        seconds that a minute of -W and -wt takes (60)
+LSF_STANDIN_CLOCK         a file; run limits count only while it is there, so that a slow start does not matter
 LSF_STANDIN_INTERVAL      JOB_TERMINATE_INTERVAL, seconds between INT, TERM and KILL (10)
 LSF_STANDIN_SLOTS         of the whole cluster (16)
 LSF_STANDIN_CLEAN         CLEAN_PERIOD, seconds after which bjobs forgets a finished job (3600)

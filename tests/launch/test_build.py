@@ -1,0 +1,46 @@
+"""Who starts a run's processes in a job of SLURM."""
+
+from __future__ import annotations
+
+import pytest
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from pytorch_lightning.trainer.connectors.accelerator_connector import _AcceleratorConnector
+
+from worldmodels.launch.build import processes
+
+JOB = {"SLURM_JOB_ID": "12", "SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4", "SLURM_JOB_NAME": "wrap"}
+STEP = {**JOB, "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2", "SLURM_LOCALID": "2", "SLURM_NODEID": "0"}
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*STEP, "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def setenv(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_plain_run_in_an_allocation_for_many_tasks_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    setenv(monkeypatch, JOB)
+    found = processes()
+    assert isinstance(found, LightningEnvironment)
+    assert (found.world_size(), found.global_rank()) == (1, 0)
+
+
+def test_a_step_of_one_task_starts_the_processes_of_its_devices_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    setenv(monkeypatch, {**JOB, "SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS_PER_NODE": "1"})
+    connector = _AcceleratorConnector(accelerator="cpu", devices=2, strategy="ddp", plugins=[processes()])
+    assert not connector.cluster_environment.creates_processes_externally
+
+
+def test_a_step_of_several_tasks_is_one_run_that_srun_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    setenv(monkeypatch, STEP)
+    found = processes()
+    assert isinstance(found, SLURMEnvironment)
+    assert not found.auto_requeue, "requeueing is submitit's"
+    assert (found.world_size(), found.global_rank(), found.local_rank()) == (4, 2, 2)
+    _AcceleratorConnector(accelerator="cpu", devices=4, strategy="ddp", plugins=[found])
