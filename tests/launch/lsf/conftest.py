@@ -21,7 +21,7 @@ from worldmodels.launch.lsf.watcher import LsfInfoWatcher
 
 HERE = Path(__file__).parent
 STANDINS = HERE.parents[1] / "cluster" / "lsf"
-sys.path.append(str(HERE))  # for lsf_calls.py
+sys.path += [str(HERE), str(HERE.parents[1]), str(HERE.parents[1] / "cluster")]  # for lsf_calls.py, runs.py, sweeps.py
 
 
 class Cluster:
@@ -29,6 +29,11 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @property
+    def clock(self) -> Path:
+        """While it is there, time counts for run limits."""
+        return self.folder / "clock"
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         for _ in range(3):
@@ -41,7 +46,7 @@ class Cluster:
     def job(self, key: str = "1") -> dict[str, Any]:
         return self.jobs()[key]
 
-    def until(self, happened: Callable[[], Any], seconds: float = 30.0) -> Any:
+    def until(self, happened: Callable[[], Any], seconds: float = 120.0) -> Any:
         end = time.monotonic() + seconds
         while not (value := happened()):
             assert time.monotonic() < end, f"it did not happen; the cluster: {json.dumps(self.jobs(), indent=1)}"
@@ -58,6 +63,7 @@ def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setenv("LSF_STANDIN", str(folder))
     monkeypatch.setenv("PYTHONPATH", str(HERE))
     monkeypatch.setenv("LSF_STANDIN_MINUTE", "2")
+    monkeypatch.setenv("LSF_STANDIN_CLOCK", str(folder / "clock"))
     monkeypatch.setenv("LSF_STANDIN_INTERVAL", "0.5")
     monkeypatch.setattr(commands, "LONGEST", 0.05)
     monkeypatch.setattr(LsfJob, "watcher", LsfInfoWatcher())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from worldmodels.launch.folder import run_name
+from worldmodels.launch.lsf.ids import ours
 from worldmodels.launch.status import Status
 
 
@@ -40,7 +41,8 @@ def lost(launcher: Any, words: Sequence[str], job: str, why: str) -> None:
     """The job is over, and the run could not say so: it was killed, or it never began."""
     folder = run_folder(launcher, words)
     status = Status.read(folder)
-    if status is not None and status.state in ("queued", "running") and status.job == job:
+    known = None if status is None or status.job is None else ours(status.job)  # LSF writes 12[3] for 12_3
+    if status is not None and status.state in ("queued", "running") and known == job:
         replace(status, state="killed", error=why, ended=status.heartbeat).write(folder)
 
 

@@ -13,6 +13,7 @@ from hydra.core.utils import JobReturn
 
 from worldmodels.launch.cluster.scheduler import ask
 from worldmodels.launch.cluster.standing import requeued
+from worldmodels.launch.lsf.script import REQUEUE_CODE
 
 REQUEUED = -1  # submitit's exit code
 ALONE = 120.0  # seconds that a rank other than 0 waits for the scheduler to take it down
@@ -36,7 +37,7 @@ def work(launcher: Any, words: Sequence[str], run: Callable[[], JobReturn]) -> J
         return run()
     except SystemExit as left:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # requeueing brings one more
-        if left.code == REQUEUED:
+        if left.code in (REQUEUED, int(os.environ.get(REQUEUE_CODE, REQUEUED))):
             requeued(launcher, words)
             raise
         preempted = left.code == 128 + requeue or (left.code == 128 + signal.SIGTERM and _preempted())
