@@ -205,6 +205,21 @@ def test_a_signal_stops_every_run_and_leaves_a_valid_partial_file(tmp_path: Path
     assert [each["model_name"] for each in json.loads((tmp_path / "results.json").read_text())] == ["0"]
 
 
+def test_a_queue_that_can_not_write_stops_its_runs_before_it_gives_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from worldmodels.launch.queue import queue as module
+
+    def full(pairs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "note", full)
+    with pytest.raises(OSError, match="No space left"):
+        queue(tmp_path, [SLEEPER, f"trap '' TERM; {SLEEPER}"], grace_s=0.3)
+    pids = [status.pid for run in (0, 1) if (status := Status.read(tmp_path / str(run)))]
+    assert not [member for pid in pids for member in members(pid or 0)]
+
+
 def test_a_second_signal_does_not_wait_for_the_grace(tmp_path: Path) -> None:
     process = begin(tmp_path, commands=[f"trap '' TERM; {SLEEPER}"], rules={"grace_s": 60})
     until(lambda: pid_of(tmp_path, 0))

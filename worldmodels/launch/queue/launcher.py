@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from worldmodels.core.errors import ConfigError
 from worldmodels.launch.multirun import Job, plan
 from worldmodels.launch.naming import seed_names
+from worldmodels.launch.numbers import Range, demand
 from worldmodels.launch.queue.devices import devices
 from worldmodels.launch.queue.nouns import Device, Outcome, Rules
 from worldmodels.launch.queue.probe import source
@@ -31,6 +32,13 @@ OWN = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hy
 STYLES = ("safe", "seed")
 UNTOLD = ("force", "study", "name", "paths.runs")  # words that do not say what a run is
 RULES = tuple(Rules.__dataclass_fields__)
+NUMBERS = {
+    **dict.fromkeys(("slots_per_gpu", "gpus_per_job"), Range(1)),
+    **dict.fromkeys(("slots", "threads"), Range(1, optional=True)),
+    **dict.fromkeys(("max_used_gb", "reserve_gb", "job_timeout_s"), Range(0, whole=False, optional=True)),
+    **dict.fromkeys(("reserve_s", "poll_s", "release_wait_s", "release_below_mb", "grace_s"), Range(0, whole=False)),
+    "retries": Range(0),
+}
 
 
 class RunError(RuntimeError):
@@ -41,15 +49,11 @@ def launch(
     options: Mapping[str, Any], context: HydraContext, config: DictConfig, words: Sequence[Sequence[str]]
 ) -> list[JobReturn]:
     """One answer per job, in order; a job that failed does not raise. SystemExit if a signal stopped the queue."""
-    told = dict(options)
-    if told["style"] not in STYLES:
-        raise ConfigError(f"style={told['style']}", f"one of {', '.join(STYLES)}", "correct hydra.launcher.style")
-    threads = told["threads"]
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads={threads}", "at least 1, or null", "set hydra.launcher.threads to one")
+    told = _checked(options)
     rules = _rules(told)
     probe = source(told["probe"])
-    places = devices(told["gpus"], told["slots_per_gpu"], told["slots"] or _cores(threads), probe)
+    slots = _cores(told["threads"]) if told["slots"] is None else told["slots"]
+    places = devices(told["gpus"], told["slots_per_gpu"], slots, probe)
     if rules.gpus_per_job > len(places):
         found = f"gpus_per_job={rules.gpus_per_job}, and {len(places)} to choose from"
         raise ConfigError(found, "no more GPUs for a job than there are", "set gpus_per_job, or gpus")
@@ -74,12 +78,31 @@ def _work(
         raise SystemExit(128 + queue.stopped_by)
 
 
+def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """As plain data; ConfigError for what has the wrong type or size."""
+    tree = OmegaConf.create({"hydra": {"launcher": dict(options)}})
+    demand(tree, {f"hydra.launcher.{key}": allowed for key, allowed in NUMBERS.items()})
+    told: Any = OmegaConf.to_container(tree.hydra.launcher, resolve=True)
+    if told["style"] not in STYLES:
+        raise ConfigError(f"style={told['style']}", f"one of {', '.join(STYLES)}", "correct hydra.launcher.style")
+    for key, kinds, what in (
+        ("env", (dict, type(None)), "names and values, {WANDB_MODE: offline}"),
+        ("retry_on", (list, type(None)), "a list of regular expressions, or null"),
+        ("fail_fast", (bool,), "true or false"),
+        ("probe", (str,), "nvml, nvidia-smi, none, or the import path of a function"),
+        ("results_file", (str, type(None)), "a path, or null"),
+    ):
+        if not isinstance(told[key], kinds):
+            raise ConfigError(f"hydra.launcher.{key}={told[key]!r}", what, "correct it")
+    return told
+
+
 def _rules(told: dict[str, Any]) -> Rules:
     """The options that are rules. `release_below_mb` is counted as the original tool did, all else in GiB."""
     known = {name: told[name] for name in RULES if name in told and told[name] is not None}
     known["release_below_gb"] = told["release_below_mb"] / 1024
     if "retry_on" in known:
-        known["retry_on"] = tuple(known["retry_on"])
+        known["retry_on"] = tuple(map(str, known["retry_on"]))
     rules = Rules(**known)
     return rules if told["probe"] != "none" else replace(rules, release_wait_s=0.0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import sysconfig
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -56,13 +57,15 @@ class Processes:
             names = ",".join(device.name for device in devices)
             _head(run, f"==== attempt {attempt}, {time.strftime('%Y-%m-%d %H:%M:%S')}, on {names}: ")
             group = Child(run.argv, self._environment(devices), run.folder / STDOUT, run.folder / STDERR)
+            self.live[job] = Live(group)
+            self.waiter.watch(group.pid)
+            _write_down(run, group.pid, names)
         except (OSError, UserError) as error:
+            if job in self.live:  # it runs, but nobody could find it again
+                self.live[job].group.signal(signal.SIGKILL)
+                return
             self.endings.append(Ending(job, CODE_NOT_STARTED, f"error: {str(error).splitlines()[0]}"))
             self.waiter.ring()
-            return
-        self.live[job] = Live(group)
-        self.waiter.watch(group.pid)
-        _write_down(run, group.pid, names)
 
     def adopt(self, job: int, pid: int, began: float, *, foreign: bool) -> None:
         """Take over a run that an earlier queue started, or, if `foreign`, wait for one of someone else's."""
@@ -92,6 +95,17 @@ class Processes:
     def wake(self) -> float | None:
         """Seconds to the next look at processes whose end nothing announces."""
         return LOOK if any(live.kill_at is not None for live in self.live.values()) else None
+
+    def end_all(self, grace: float) -> None:
+        """TERM to all, KILL after the grace; for when the queue itself can not go on."""
+        over = time.monotonic() + grace
+        for job in list(self.live):
+            self.stop(job, hard=False)
+        while self.live and time.monotonic() < over + LINGER:
+            list(self.ended())
+            for job in list(self.live) if time.monotonic() >= over else []:
+                self.stop(job, hard=True)
+            time.sleep(LOOK)
 
     def _alone(self, live: Live) -> bool:
         """Whether nothing of a run outlives it. What does is told to end, and killed soon after."""
@@ -133,8 +147,10 @@ class Processes:
 
 
 def _path() -> str:
-    """Where this very package lies comes first, or the last run could be one of another version."""
+    """With the place of this very package, if it is not installed; a run of another version would not do."""
     here = str(Path(__file__).resolve().parents[3])
+    if here in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        return os.environ.get("PYTHONPATH", "")
     return os.pathsep.join(dict.fromkeys([here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]))
 
 

@@ -66,6 +66,9 @@ class Queue:
         with Signals(self.waiter, self.machine.interrupt) as signals:
             try:
                 self._loop(signals)
+            except BaseException:  # such as a full disk: what goes on untold could not be found again
+                self.processes.end_all(self.machine.rules.grace_s)
+                raise
             finally:
                 if self.view:
                     self.view.close(self.runs, self.machine)
