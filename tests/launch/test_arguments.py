@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from worldmodels import command
 from worldmodels.core.errors import ConfigError
-from worldmodels.core.options import Options
+from worldmodels.core.options import Count, Options, Share
 from worldmodels.launch.arguments import examine
 from worldmodels.launch.compose import conf, config, make
 from worldmodels.launch.hints import fits, told
@@ -39,6 +39,8 @@ class Taker:
     options: Annotated[Mapping[str, Any], Options(Inner)] | None = None
     anything: Any = None
     path: Path | None = None
+    many: Count = 1
+    shares: Mapping[str, Share] | None = None
 
 
 TAKER = f"{__name__}.Taker"
@@ -88,6 +90,8 @@ def test_values_of_the_declared_types_pass(options: dict[str, Any]) -> None:
         ({"options": {"size": "x"}}, "part.options.size=x", "a whole number"),
         ({"options": {"syze": 1}}, "part.options.syze: Inner takes no 'syze'", "did you mean size?"),
         ({"cuont": 1}, f"part.cuont: {TAKER} takes no 'cuont'", "did you mean count?"),
+        ({"many": 0}, "part.many=0", "a whole number of at least 1"),
+        ({"shares": {"x": 0.5, "y": 1.5}}, "part.shares.y=1.5", "a number from 0 to 1"),
         ({"count": "${word}"}, "word=abc", "a whole number"),
         ({"count": "${nowhere}"}, "part.count is ${nowhere}, but there is no nowhere", "a value for nowhere"),
     ],
@@ -123,7 +127,7 @@ def test_types_that_nobody_knows_here_take_anything() -> None:
 
 WRONG = [
     "env.sticky=abc", "stage.rates.model=abc", "data.sampler.length=x", "data.sampler=x", "model.recurrence.hidden=abc",
-    "callback.meter.every=null", "trainer.devices={}", "stage.model=null", "force=abc",
+    "callback.film.windows=0", "stage.rates.actor=-1", "model.recurrence.deter=-3", "trainer.devices={}", "stage.model=null", "force=abc",
 ]  # fmt: skip
 
 

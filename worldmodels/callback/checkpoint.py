@@ -15,6 +15,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from worldmodels.callback.moment import epoch_ends
 from worldmodels.callback.watcher import Watcher
+from worldmodels.core.options import Count, Rate
 
 
 class Straight(TorchCheckpointIO):
@@ -34,7 +35,7 @@ class Checkpoint(Watcher, LastInLine):
     whole. Lightning calls this class after all other callbacks, so what they keep is of the same moment.
     """
 
-    def __init__(self, folder: str, every: int, pause: float) -> None:
+    def __init__(self, folder: str, every: Count, pause: Rate) -> None:
         self.folder, self.every, self.pause = Path(folder), every, pause
         self.cut_at = -float("inf")
 

@@ -15,6 +15,7 @@ from worldmodels.callback.moment import epoch_ends, find, stream
 from worldmodels.callback.score import acts
 from worldmodels.callback.watcher import Watcher
 from worldmodels.core.experience import Batch
+from worldmodels.core.options import Count
 from worldmodels.core.rng import Rng
 from worldmodels.evaluation.film import film, shoot
 from worldmodels.evaluation.fresh import fresh
@@ -34,7 +35,7 @@ class Film(Watcher):
     """
 
     def __init__(
-        self, folder: str, every: int, context: int, horizon: int, windows: int, batches: int, seed: int
+        self, folder: str, every: Count, context: Count, horizon: Count, windows: Count, batches: Count, seed: int
     ) -> None:
         self.folder, self.every, self.seed = Path(folder), every, seed
         self.context, self.horizon, self.windows, self.batches = context, horizon, windows, batches

@@ -12,6 +12,7 @@ from torch import Tensor
 from worldmodels.callback.meter import Meter
 from worldmodels.callback.moment import epoch_ends, find, stream
 from worldmodels.callback.watcher import Watcher
+from worldmodels.core.options import Count
 from worldmodels.evaluation.play import aside
 from worldmodels.stage.stage import Stage
 
@@ -22,7 +23,7 @@ class Held(Watcher):
     Silent where nothing is held out, as in online learning. The windows are the same every time.
     """
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, every: Count) -> None:
         self.every = every
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002

@@ -16,6 +16,7 @@ from worldmodels.callback.budget import Budget
 from worldmodels.callback.moment import find, stream
 from worldmodels.callback.watcher import Watcher
 from worldmodels.core.clock import Every
+from worldmodels.core.options import Count
 from worldmodels.evaluation.table import CsvTable
 
 Number = int | float
@@ -29,7 +30,7 @@ class Meter(Watcher):
     so an interrupted run leaves the same table. Nothing is read from the device between two writes.
     """
 
-    def __init__(self, path: str, every: int) -> None:
+    def __init__(self, path: str, every: Count) -> None:
         self.table = CsvTable(Path(path))
         self.every = Every(every)
         self.waiting: dict[str, list[Tensor]] = {}

@@ -13,12 +13,13 @@ from worldmodels.callback.budget import Budget
 from worldmodels.callback.meter import Meter
 from worldmodels.callback.moment import find, stream
 from worldmodels.callback.watcher import Watcher
+from worldmodels.core.options import Rate
 
 
 class ProgressLine(Watcher):
     """Env steps, updates, return, loss, speed, time left: live on a terminal, else a line every `pause` seconds."""
 
-    def __init__(self, pause: float) -> None:
+    def __init__(self, pause: Rate) -> None:
         self.pause = pause
         self.console = Console(stderr=True)
         self.bar: Progress | None = None

@@ -10,6 +10,7 @@ import pytorch_lightning as L
 
 from worldmodels.callback.moment import epoch_ends, stream
 from worldmodels.callback.watcher import Watcher
+from worldmodels.core.options import Count
 from worldmodels.evaluation.play import Play, aside
 from worldmodels.evaluation.table import JsonTable
 from worldmodels.stage.stage import Stage
@@ -22,7 +23,7 @@ class Score(Watcher):
     policy and for training without a world. `improved` says that this update brought the best mean return so far.
     """
 
-    def __init__(self, path: str, every: int, episodes: int, width: int, limit: int, seed: int) -> None:
+    def __init__(self, path: str, every: Count, episodes: Count, width: Count, limit: Count, seed: int) -> None:
         self.table, self.every = JsonTable(Path(path)), every
         self.play = Play(episodes, width, limit, seed)
         self.best: float | None = None

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
+from worldmodels.core.options import Count, Natural, Rate
 from worldmodels.core.protocols import Env, EnvRecipe, Learner, Resumable
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
@@ -42,12 +43,12 @@ class Replay:
     """
 
     sampler: Sampler
-    width: int = 16
-    workers: int = 0
-    piece: int = 16
-    warmup: int = 1000
-    steps_per_update: float = 4.0
-    updates: int = 1000  # in an epoch, at whose end checkpoints are cut
+    width: Count = 16
+    workers: Natural = 0
+    piece: Count = 16
+    warmup: Natural = 1000
+    steps_per_update: Rate = 4.0
+    updates: Count = 1000  # in an epoch, at whose end checkpoints are cut
 
     def __post_init__(self) -> None:
         if self.updates < 1 or self.warmup < 0 or self.steps_per_update < 0:

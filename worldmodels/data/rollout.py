@@ -13,6 +13,7 @@ from torch import Tensor
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch, Episode
+from worldmodels.core.options import Count, Natural
 from worldmodels.core.protocols import Env, EnvRecipe, Learner
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
@@ -26,11 +27,11 @@ from worldmodels.data.replay import needed
 class Rollout:
     """What `conf/data/rollout.yaml` becomes: `steps` in each of `width` worlds, learned from in shuffled passes."""
 
-    width: int = 16
-    workers: int = 0
-    steps: int = 128
-    passes: int = 4
-    minibatches: int = 4
+    width: Count = 16
+    workers: Natural = 0
+    steps: Count = 128
+    passes: Count = 4
+    minibatches: Count = 4
 
     def __post_init__(self) -> None:
         if min(self.width, self.steps, self.passes, self.minibatches) < 1:

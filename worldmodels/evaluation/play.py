@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from worldmodels.core.errors import ConfigError
+from worldmodels.core.options import Count
 from worldmodels.core.protocols import Env, EnvRecipe, Policy
 from worldmodels.core.rng import Rng
 from worldmodels.data.driver import Driver
@@ -45,9 +46,9 @@ class Summary:
 class Play:
     """Which evaluation: how many episodes, in how many worlds side by side, and after how many steps one is cut."""
 
-    episodes: int
-    width: int
-    limit: int
+    episodes: Count
+    width: Count
+    limit: Count
     seed: int
 
     def __call__(self, recipe: EnvRecipe, policy: Policy, *names: str | int) -> Summary:

@@ -1,6 +1,7 @@
 """A config against the constructors that it names: every option's type is what the code says it is.
 
-Types alone are looked at here, before anything is made; which numbers and words are allowed, constructors know.
+Types are looked at here before anything is made, and numbers where a constructor declares their bounds; what else can
+be wrong, constructors say.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
+from worldmodels.core.options import Bound
+
 SIMPLE: dict[Any, tuple[tuple[type, ...], str]] = {
     bool: ((bool,), "true or false"),
     int: ((int,), "a whole number"),
@@ -40,7 +42,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
     origin, arguments = get_origin(hint) or hint, get_args(hint)
     if origin is Annotated:
-        return fits(value, arguments[0])
+        bounds = [each for each in arguments[1:] if isinstance(each, Bound)]
+        return fits(value, arguments[0]) and all(each.holds(value) for each in bounds)
     if origin is Literal:
         return any(value == each and type(value) is type(each) for each in arguments)
     if origin in MAPPINGS:
@@ -76,7 +79,7 @@ def _told(hint: Any) -> str:
         return SIMPLE[hint][1]
     origin, arguments = get_origin(hint) or hint, get_args(hint)
     if origin is Annotated:
-        return told(arguments[0])
+        return " ".join([told(arguments[0]), *(str(each) for each in arguments[1:] if isinstance(each, Bound))])
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if origin in MAPPINGS:

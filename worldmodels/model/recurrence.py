@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from worldmodels.core.options import Count, Share
 from worldmodels.nn.mlp import MLP, init_weights
 from worldmodels.nn.norm import NormKind, make_norm
 from worldmodels.nn.recurrent import CellKind, make_cell
@@ -25,13 +26,13 @@ class Recurrence(nn.Module):
         actions: int,
         embed: int,
         *,
-        deter: int = 2048,
-        stoch: int = 32,
-        classes: int = 16,
-        hidden: int = 256,
+        deter: Count = 2048,
+        stoch: Count = 32,
+        classes: Count = 16,
+        hidden: Count = 256,
         gru: CellKind = "block",
-        blocks: int = 8,
-        mix: float = 0.01,
+        blocks: Count = 8,
+        mix: Share = 0.01,
         norm: NormKind = "rms",
     ) -> None:
         super().__init__()

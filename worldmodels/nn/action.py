@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from worldmodels.core.options import Count, Natural, Share
 from worldmodels.core.spec import EnvSpec
 from worldmodels.nn.mlp import MLP
 from worldmodels.nn.norm import NormKind
@@ -25,9 +26,9 @@ class ActionHead(nn.Module):
         spec: EnvSpec,
         size_in: int,
         *,
-        units: int = 256,
-        layers: int = 3,
-        unimix: float = 0.01,
+        units: Count = 256,
+        layers: Natural = 3,
+        unimix: Share = 0.01,
         norm: NormKind = "rms",
     ) -> None:
         super().__init__()

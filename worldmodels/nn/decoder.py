@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from worldmodels.core.errors import ConfigError
+from worldmodels.core.options import Count, Natural
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.nn.conv import ConvDecoder
 from worldmodels.nn.encoder import float_shape
@@ -32,9 +33,9 @@ class Decoder(nn.Module):
         spec: EnvSpec,
         size_in: int,
         *,
-        units: int = 256,
-        layers: int = 1,
-        depth: int = 16,
+        units: Count = 256,
+        layers: Natural = 1,
+        depth: Count = 16,
         grid: Literal["conv", "mlp"] = "conv",
         norm: NormKind = "rms",
     ) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Obs
+from worldmodels.core.options import Count, Natural
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.nn.conv import ConvEncoder, Nature, Style
 from worldmodels.nn.mlp import MLP, Activation, Scheme
@@ -62,12 +63,12 @@ class Encoder(nn.Module):
         self,
         spec: EnvSpec,
         *,
-        depth: int = 16,
-        units: int = 256,
-        layers: int = 1,
+        depth: Count = 16,
+        units: Count = 256,
+        layers: Natural = 1,
         grid: Grid = "conv",
         style: Style | Literal["nature"] = "auto",
-        multipliers: Sequence[int] = (),
+        multipliers: Sequence[Count] = (),
         symlog: bool = True,
         norm: NormKind = "rms",
         activation: Activation = "silu",

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from worldmodels.core.options import Count, Natural, Rate
 from worldmodels.nn.mlp import MLP
 from worldmodels.nn.norm import NormKind
 from worldmodels.ops.bins import expectation, symexp_bins, two_hot_loss
@@ -27,10 +28,10 @@ class TwoHotHead(nn.Module):
         self,
         size_in: int,
         *,
-        units: int = 256,
-        layers: int = 1,
+        units: Count = 256,
+        layers: Natural = 1,
         bins: int = 255,
-        limit: float = 20.0,
+        limit: Rate = 20.0,
         norm: NormKind = "rms",
     ) -> None:
         super().__init__()
@@ -51,7 +52,7 @@ class TwoHotHead(nn.Module):
 class BinaryHead(nn.Module):
     """The probability of a yes, such as that the world goes on."""
 
-    def __init__(self, size_in: int, *, units: int = 256, layers: int = 1, norm: NormKind = "rms") -> None:
+    def __init__(self, size_in: int, *, units: Count = 256, layers: Natural = 1, norm: NormKind = "rms") -> None:
         super().__init__()
         self.mlp = MLP(size_in, units, layers, 1, norm=norm)
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from worldmodels.core.experience import Obs
-from worldmodels.core.options import Options
+from worldmodels.core.options import Count, Natural, Options
 from worldmodels.core.protocols import Memory
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
@@ -92,8 +92,8 @@ class ActorCritic(nn.Module):
         spec: EnvSpec,
         *,
         encoder: Annotated[Mapping[str, Any], Options(Encoder)],
-        units: int = 256,
-        layers: int = 1,
+        units: Count = 256,
+        layers: Natural = 1,
         shared: bool = True,
         norm: NormKind = "none",
         activation: Activation = "relu",

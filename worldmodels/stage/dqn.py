@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
-from worldmodels.core.options import Options
+from worldmodels.core.options import Count, Natural, Options, Rate, Share
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.module import Plan
 from worldmodels.data.replay import Replay
@@ -31,8 +31,8 @@ class QNetwork(nn.Module):
         spec: EnvSpec,
         *,
         encoder: Annotated[Mapping[str, Any], Options(Encoder)],
-        units: int = 128,
-        layers: int = 1,
+        units: Count = 128,
+        layers: Natural = 1,
         dueling: bool = False,
         norm: NormKind = "none",
         activation: Activation = "relu",
@@ -68,13 +68,13 @@ class DQN(Stage):
         net: Annotated[Mapping[str, Any], Options(QNetwork)],
         target: Annotated[Mapping[str, Any], Options(Target)],
         epsilon: Annotated[Mapping[str, Any], Options(Epsilon)],
-        discount: float = 0.99,
-        n_step: int = 1,
+        discount: Share = 0.99,
+        n_step: Count = 1,
         double: bool = True,
         clip_reward: bool = False,
-        lr: float = 3e-4,
-        clip: float = 10.0,
-        eps: float = 1e-5,
+        lr: Rate = 3e-4,
+        clip: Rate = 10.0,
+        eps: Rate = 1e-5,
     ) -> None:
         super().__init__(spec)
         if not spec.discrete:

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.core.experience import Batch
+from worldmodels.core.options import Count, Rate, Share
 from worldmodels.core.spec import EnvSpec
 from worldmodels.model.rssm import RSSM, RSSMBelief
 from worldmodels.model.unroll import dream
@@ -43,12 +44,12 @@ class Dreamt:
 class Imagination:
     """How the actor and the critic learn in dreams."""
 
-    horizon: int = 15  # imagined steps
-    starts: int = 1024  # imagined trajectories per update
-    discount: float = 0.997
-    lam: float = 0.95
-    entropy: float = 3e-4  # bonus per nat
-    slow_rate: float = 0.02
+    horizon: Count = 15  # imagined steps
+    starts: Count = 1024  # imagined trajectories per update
+    discount: Share = 0.997
+    lam: Share = 0.95
+    entropy: Rate = 3e-4  # bonus per nat
+    slow_rate: Share = 0.02
 
 
 class Dreamer(Stage):
@@ -61,11 +62,11 @@ class Dreamer(Stage):
         actor: Callable[[EnvSpec, int], ActionHead],
         critic: Callable[[int], TwoHotHead],
         *,
-        rates: Mapping[str, float],
-        clips: Mapping[str, float],
-        eps: float = 1e-8,
-        free_bits: float = 1.0,
-        scales: Mapping[str, float] | None = None,
+        rates: Mapping[str, Rate],
+        clips: Mapping[str, Rate],
+        eps: Rate = 1e-8,
+        free_bits: Rate = 1.0,
+        scales: Mapping[str, Rate] | None = None,
         imagination: Imagination | None = None,
     ) -> None:
         super().__init__(spec)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.core.experience import Batch
-from worldmodels.core.options import Options
+from worldmodels.core.options import Count, Options, Rate, Share
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.replay import Replay
 from worldmodels.data.segment import Segment
@@ -40,16 +40,16 @@ class PPO(Stage):
         spec: EnvSpec,
         *,
         net: Annotated[Mapping[str, Any], Options(ActorCritic)],
-        discount: float = 0.99,
-        lam: float = 0.95,
-        clip_ratio: float = 0.2,
-        clip_value: float | None = None,
-        value_weight: float = 0.5,
-        entropy_weight: float = 0.01,
-        kl_stop: float | None = None,
-        anneal: int | None = None,
-        lr: float = 2.5e-4,
-        clip: float = 0.5,
+        discount: Share = 0.99,
+        lam: Share = 0.95,
+        clip_ratio: Rate = 0.2,
+        clip_value: Rate | None = None,
+        value_weight: Rate = 0.5,
+        entropy_weight: Rate = 0.01,
+        kl_stop: Rate | None = None,
+        anneal: Count | None = None,
+        lr: Rate = 2.5e-4,
+        clip: Rate = 0.5,
     ) -> None:
         super().__init__(spec)
         self.net = ActorCritic(spec, **net)

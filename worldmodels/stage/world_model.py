@@ -10,6 +10,7 @@ from torch import Tensor
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
+from worldmodels.core.options import Rate
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.replay import Replay
 from worldmodels.data.rollout import Rollout
@@ -74,11 +75,11 @@ class WorldModel(Stage):
         spec: EnvSpec,
         model: Callable[[EnvSpec], RSSM],
         *,
-        lr: float = 4e-5,
-        clip: float = 100.0,
-        eps: float = 1e-8,
-        free_bits: float = 1.0,
-        scales: Mapping[str, float] | None = None,
+        lr: Rate = 4e-5,
+        clip: Rate = 100.0,
+        eps: Rate = 1e-8,
+        free_bits: Rate = 1.0,
+        scales: Mapping[str, Rate] | None = None,
     ) -> None:
         super().__init__(spec)
         self.model = model(spec)
