@@ -90,16 +90,28 @@ def test_finished_jobs_are_asked_for_and_bhist_tells_of_forgotten_ones(cluster, 
 def test_a_job_of_which_nothing_is_known_any_more_ends_the_wait_after_a_while(commands_only, monkeypatch) -> None:
     monkeypatch.setenv("LSF_STANDIN_NO_HISTORY", "1")
     queued()
-    watcher = LsfInfoWatcher(unheard=0.2)
+    watcher = LsfInfoWatcher()
     watcher.register_job("1")
     watcher.register_job("77")
     watcher.update()
     assert not watcher.is_done("77", mode="cache")
-    time.sleep(0.3)
+    watcher.lost["77"] -= watcher.unheard + 1
     watcher.update()
     assert watcher.get_state("77", mode="cache") == "FORGOTTEN"
     assert watcher.is_done("77", mode="cache")
     assert not watcher.is_done("1", mode="cache")
+
+
+def test_a_bhist_that_never_answers_is_given_more_time_but_not_for_ever(commands_only, monkeypatch) -> None:
+    monkeypatch.setenv("LSF_STANDIN_FAIL", "bhist:99")
+    watcher = LsfInfoWatcher()
+    watcher.register_job("77")
+    watcher.lost["77"] = time.time() - watcher.unheard - 1
+    watcher.update()
+    assert not watcher.is_done("77", mode="cache")
+    watcher.lost["77"] -= 20 * watcher.unheard
+    watcher.update()
+    assert watcher.get_state("77", mode="cache") == "FORGOTTEN"
 
 
 def test_calls_of_bjobs_that_fail_change_nothing(commands_only, monkeypatch, caplog) -> None:

@@ -34,8 +34,8 @@ def array(shared, tmp_path_factory) -> dict[str, Any]:
     jobs = executor_of_five.map_array(lsf_calls.call, calls, [[], [], [3], [600.0], [2.0]])
     shared.until(lambda: shared.job("1[5]")["stat"] == "RUN")
     subprocess.run(["bstop", "1[5]"], check=True)
-    shared.until(lambda: jobs[4].watcher.get_state("1_5", mode="force") == "PREEMPTED")
-    suspended = (jobs[4].state, jobs[4].done(force_check=True))
+    shared.until(lambda: shared.job("1[5]")["stat"] == "USUSP")
+    suspended = (jobs[4].watcher.get_state("1_5", mode="force"), jobs[4].done(force_check=True))
     shared.until(lambda: shared.job("1[4]")["stat"] == "RUN")
     jobs[3].cancel()
     shared.until(lambda: shared.job("1[4]")["stat"] == "EXIT")
@@ -106,6 +106,20 @@ def test_at_the_run_limit_a_job_is_warned_checkpoints_slowly_and_goes_on_where_i
     assert any("is being requeued" in text or "Requeued" in text for text in cluster.events())
     assert sum(text.startswith("Signal <USR2>") for text in cluster.events()) >= 2
     cluster.until(lambda: cluster.job()["stat"] == "DONE")
+
+
+def test_a_preempted_element_is_queued_again_as_often_as_it_takes(cluster, tmp_path) -> None:
+    """The site's signal comes long before the run limit: no time-out is counted, and none would be allowed."""
+    files = [tmp_path / "a", tmp_path / "b"]
+    counts = [lsf_calls.Count(file, steps) for file, steps in zip(files, (40, 5), strict=True)]
+    first, second = executor(tmp_path, timeouts=0).submit_array(counts)
+    cluster.until(lambda: files[0].exists() and len(files[0].read_text()) > 20)
+    first._interrupt()
+    assert first.result() > 0
+    assert second.result() == 0
+    assert sorted(set(steps(files[0]))) == list(range(40))
+    assert cluster.job("1[1]")["attempts"] == 2
+    assert cluster.job("1[2]")["attempts"] == 1
 
 
 def test_a_job_that_may_not_call_brequeue_is_queued_again_by_its_exit_code(cluster, tmp_path) -> None:

@@ -127,20 +127,23 @@ Summary of time in seconds spent in various states by  Fri Feb  1 10:52:23
 
 
 def test_bhist_tells_how_a_job_ended_wherever_it_breaks_its_lines() -> None:
-    assert read_bhist(BROKEN.format(more="")) == report("EXIT", "17")
-    assert read_bhist("... Done successfully. The CPU time used is 0.1 seconds;") == report("DONE", "0")
     signalled = (
         "Exited by signal\n              9. TERM_RUN\n          LIMIT: job killed after reaching LSF run time limit"
     )
-    assert read_bhist(signalled) == report("EXIT", "137", "TERM_RUNLIMIT")
+    text = (
+        BROKEN.format(more="") + "-" * 78 + "\n\nJob <8[2]>, Job Name <x>\nDone successfully.\nJob <9>, x\n" + signalled
+    )
+    assert read_bhist(text) == {
+        "7": report("EXIT", "17"),
+        "8_2": report("DONE", "0"),
+        "9": report("EXIT", "137", "TERM_RUNLIMIT"),
+    }
 
 
 def test_bhist_of_a_job_that_was_queued_again_is_no_end() -> None:
-    assert (
-        read_bhist(BROKEN.format(more="Fri Feb  1 10:52:23: Pending: Requeued job is waiting for rescheduling;"))
-        is None
-    )
+    waiting = "Fri Feb  1 10:52:23: Pending: Requeued job is waiting for rescheduling;"
+    assert read_bhist(BROKEN.format(more=waiting)) == {}
     again = "Pending: Requeued job is waiting;(exit code 17)\nDispatched to <hostA>;\nStarting (Pid 4);\n"
-    assert read_bhist(BROKEN.format(more=again)) is None
-    assert read_bhist(BROKEN.format(more=again + "Done successfully.")) == report("DONE", "0")
-    assert read_bhist("") is None
+    assert read_bhist(BROKEN.format(more=again)) == {}
+    assert read_bhist(BROKEN.format(more=again + "Done successfully.")) == {"7": report("DONE", "0")}
+    assert read_bhist("") == {}

@@ -74,8 +74,15 @@ def missing(text: str) -> set[str]:
     return {ours(word) for word in [*found, *re.findall(r"No matching job found for <(\d+(?:\[\d+\])?)>", text)]}
 
 
-def read_bhist(text: str) -> Report | None:
-    """How a job ended, from `bhist -l`, which breaks lines anywhere. None: it does not say that it did."""
+def read_bhist(text: str) -> dict[str, Report]:
+    """How jobs ended, from `bhist -l job ...`. Those of which it does not say that they did are not in it."""
+    parts = re.split(r"^\s*Job <(\d+(?:\[\d+\])?)>", text, flags=re.MULTILINE)
+    ends = ((ours(word), _end(told)) for word, told in zip(parts[1::2], parts[2::2], strict=True))
+    return {job: end for job, end in ends if end is not None}
+
+
+def _end(text: str) -> Report | None:
+    """The last word on one job. Lines may be broken anywhere, so blanks mean nothing."""
     dense = re.sub(r"\s+", "", text)
     ended = re.findall(r"(Donesuccessfully|Exitedwithexitcode(\d+)|Exitedbysignal(\d+)|Exited[.;])", dense)
     again = [dense.rfind(word) for word in ("Requeued", "Pending:", "Dispatched", "Starting(")]

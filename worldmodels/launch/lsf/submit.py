@@ -52,7 +52,7 @@ def find(name: str) -> str | None:
     answer = commands.insist(
         ["bjobs", "-a", "-noheader", "-o", "jobid", "-J", name], settled="is not found|no .*job found"
     )
-    numbers = re.findall(r"^\s*(\d+)\s*$", answer.out, re.MULTILINE)
+    numbers = re.findall(r"^\s*(\d+)(?:\[\d+\])?\s*$", answer.out, re.MULTILINE)
     if numbers:
         return numbers[0]
     if re.search(r"is not found|no .*job found", answer.text, re.IGNORECASE) or (answer.code == 0 and not answer.text):

@@ -14,6 +14,8 @@ from worldmodels.launch.lsf.report import DELIMITER, FIELDS, Report, missing, re
 
 log = logging.getLogger(__name__)
 TOO_OLD = "(illegal|bad|invalid|unknown|unrecognized) option"  # bjobs before 10.1.0.2 knows no -json
+AT_ONCE = 100  # jobs in one call of bhist
+SILENT = 10  # times as long if bhist does not answer at all: searching old event logs takes long at large sites
 UNHEARD = 120.0  # seconds after which a job that neither bjobs nor bhist knows counts as ended
 
 
@@ -65,11 +67,11 @@ class LsfInfoWatcher(core.InfoWatcher):
             log.warning("bjobs: %s; asking again later", answer.text[:200] or f"exit code {answer.code}")
             return
         self._info_dict.update(told)
-        for job in self._registered - self._finished:
-            if job in told:
-                self.lost.pop(job, None)
-            else:
-                self._look_back(job)
+        for job in told:
+            self.lost.pop(job, None)
+        lost = sorted(self._registered - self._finished - set(told))
+        for start in range(0, len(lost), AT_ONCE):
+            self._look_back(lost[start : start + AT_ONCE])
         self._finished |= {job for job in self._registered - self._finished if self.is_done(job, mode="cache")}
 
     def _ask(self, command: list[str]) -> commands.Answer:
@@ -79,14 +81,15 @@ class LsfInfoWatcher(core.InfoWatcher):
         self._last_status_check = time.time()
         return answer
 
-    def _look_back(self, job: str) -> None:
-        since = self.lost.setdefault(job, time.time())
-        answer = commands.call(["bhist", "-l", "-n", "0", element(job)])
-        ended = read_bhist(answer.out)
-        if ended is not None:
-            self._info_dict[job] = info(ended)
-        elif time.time() - since > self.unheard and (answer.code == 0 or missing(answer.text)):
-            self._info_dict[job] = info(Report("FORGOTTEN", "not known to LSF any more"))
+    def _look_back(self, jobs: list[str]) -> None:
+        answer = commands.call(["bhist", "-l", "-n", "0", *map(element, jobs)])
+        ended, answered = read_bhist(answer.out), answer.code == 0 or missing(answer.text)
+        for job in jobs:
+            unheard = time.time() - self.lost.setdefault(job, time.time())
+            if job in ended:
+                self._info_dict[job] = info(ended[job])
+            elif unheard > self.unheard * (1 if answered else SILENT):
+                self._info_dict[job] = info(Report("FORGOTTEN", "not known to LSF any more"))
 
 
 def info(each: Report) -> dict[str, str]:
