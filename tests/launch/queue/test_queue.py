@@ -24,7 +24,8 @@ from worldmodels.launch.queue.nouns import Device, Outcome
 from worldmodels.launch.status import Status
 
 SCRIPT = Path(__file__).parent / "real.py"
-SLEEPER = "sleep 300.25"  # told from others by its odd length
+LENGTH = f"300.{os.getpid()}"  # tells our sleepers from those of tests beside these
+SLEEPER = f"sleep {LENGTH}"
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def nothing_is_left() -> Iterator[None]:
     for pid in set(psutil.pids()) - before:
         try:
             process = psutil.Process(pid)
-            if process.status() != psutil.STATUS_ZOMBIE and "300.25" in " ".join(process.cmdline()):
+            if process.status() != psutil.STATUS_ZOMBIE and LENGTH in " ".join(process.cmdline()):
                 left.append(process)
         except psutil.NoSuchProcess:
             continue
@@ -257,7 +258,7 @@ def test_a_killed_queue_s_runs_live_on_and_the_next_one_adopts_them(tmp_path: Pa
 
 
 def test_a_run_of_someone_else_is_waited_for_and_never_signalled(tmp_path: Path) -> None:
-    other = subprocess.Popen(["sleep", "300.25"])
+    other = subprocess.Popen(["sleep", LENGTH])
     status = Status("running", host=os.uname().nodename, pid=other.pid, started=time.time())
     from dataclasses import replace
 

@@ -34,7 +34,8 @@ class Group:
     def ask(self) -> None:
         """TERM to the leader."""
         if not self.over():
-            os.kill(self.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
 
     def signal(self, number: int) -> None:
         """To every member."""
