@@ -29,15 +29,14 @@ MORE = {
 
 
 def block(kind: str) -> str:
-    """The one fenced block of a language."""
-    (found,) = re.findall(rf"```{kind}\n(.*?)```", README, re.DOTALL)
-    return found
+    """The fenced blocks of a language, one after the other."""
+    return "".join(re.findall(rf"```{kind}\n(.*?)```", README, re.DOTALL))
 
 
 def lengthened(line: str) -> list[str]:
     """The words of a line, and for training those that make it short."""
     words = shlex.split(line)
-    if words[:2] != ["python", "train.py"]:
+    if words[:2] not in (["python", "train.py"], ["python", "sweep.py"]):
         return words
     experiment = next((w.partition("=")[2] for w in words if w.startswith("+experiment=")), "dreamer_minatar")
     return [*words, *MORE[experiment]]
@@ -47,7 +46,7 @@ def lengthened(line: str) -> list[str]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which every command of README has been given, one after the other."""
     place = tmp_path_factory.mktemp("readme")
-    for script in ("train.py", "record.py"):
+    for script in ("train.py", "record.py", "sweep.py"):
         (place / script).symlink_to(REPOSITORY / script)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
