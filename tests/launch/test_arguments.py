@@ -127,7 +127,8 @@ def test_types_that_nobody_knows_here_take_anything() -> None:
 
 WRONG = [
     "env.sticky=abc", "stage.rates.model=abc", "data.sampler.length=x", "data.sampler=x", "model.recurrence.hidden=abc",
-    "callback.film.windows=0", "stage.rates.actor=-1", "model.recurrence.deter=-3", "trainer.devices={}", "stage.model=null", "force=abc",
+    "callback.film.windows=0", "stage.rates.actor=-1", "model.recurrence.deter=-3", "trainer.devices={}",
+    "stage.model=null", "force=abc",
 ]  # fmt: skip
 
 

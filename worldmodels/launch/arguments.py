@@ -103,7 +103,8 @@ def _check_names(cfg: DictConfig, hints: Mapping[str, Any], target: str) -> None
             raise ConfigError(
                 f"{cfg._get_full_key(name)}: {target} takes no {str(name)!r}",
                 f"one of {', '.join(known)}{near(str(name), known)}",
-                f"correct the name; if an experiment sets it, leave it out with ~{cfg._get_full_key(name)}",
+                f"correct the name, since its keys are the constructor's arguments; "
+                f"if an experiment sets it, leave it out with ~{cfg._get_full_key(name)}",
             )
 
 
