@@ -16,7 +16,7 @@ from worldmodels.evaluation.study.tables import Table
 
 STYLE = (Path(__file__).parent / "page.css").read_text
 _DASHES = {"-": "", (0, (5, 2)): "5 2", (0, (1.5, 1.5)): "2 2", (0, (6, 2, 1, 2)): "6 2 1 2"}
-_LONG = ("folder", "remarks", "counted")
+_LONG = ("folder", "remarks")
 
 
 def page(title: str, grouping: Grouping, results: Results, notes: Sequence[str], most_films: int) -> str:
@@ -70,7 +70,8 @@ def _scores(grouping: Grouping, results: Results) -> str:
         return "<section><h2>Scores</h2><p>No run counts yet, so there is nothing to average.</p></section>"
     told = (
         f"Per group: mean, median and interquartile mean (IQM) over seeds, each with its {COVERAGE:.0%} interval. "
-        "In the drawing a line is the mean, a bar its interval, and a dot one run."
+        "In the drawing a line is the mean, a bar its interval, and a dot one run. Seeds: how many runs count, and of "
+        "how many if some do not."
     )
     more = len(grouping.groups) - drawing.ROWS
     told += f" Of {len(grouping.groups)} groups the {drawing.ROWS} best are drawn." if more > 0 else ""
@@ -137,14 +138,17 @@ def _imagination(grouping: Grouping, most: int) -> str:
         for title, run in shown
         if run.film
     )
-    gallery = f"<h3>Films</h3><div class='films'>{pictures}</div>" if pictures else ""
+    every = sum(run.film is not None for group in grouping.groups for run in group.runs)
+    rest = f"<p>{len(shown)} of {every} films; the others are in the folders of their runs.</p>"
+    gallery = f"<h3>Films</h3>{rest if every > len(shown) else ''}<div class='films'>{pictures}</div>"
+    gallery = gallery if pictures else ""
     return f"<section><h2>Imagination</h2><p>{told}</p>{_legend(grouping, imagining)}{drawn}{gallery}</section>"
 
 
 def _runs(grouping: Grouping) -> str:
-    starred = any(not run.finished and run not in grouping.reasons for run in grouping.runs)
+    starred = any(not run.finished and run.score is not None for run in grouping.runs)
     told = "Every run, and whether it counts in the averages above."
-    told += " * not finished: its last evaluation." if starred else ""
+    told += " A star marks the last evaluation of a run that is not finished." if starred else ""
     return f"<section><h2>Runs</h2><p>{told}</p>{_table(tables.runs(grouping), grouping)}</section>"
 
 
@@ -211,4 +215,6 @@ def _row(row: Mapping[str, str], text: set[str], swatches: Mapping[str, str]) ->
 
 
 def _side(name: str, text: set[str]) -> str:
+    if name == "counted":
+        return " class='text why'"
     return " class='text long'" if name in _LONG else " class='text'" if name in text else ""

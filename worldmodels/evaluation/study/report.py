@@ -112,24 +112,22 @@ def _out(paths: Sequence[Path], out: Path | str | None) -> Path:
 
 def _line(result: Result) -> dict[str, str]:
     """For the console, which is narrow."""
-    line = {
+    return {
         "group": result.group.label,
         "environment": f"{result.env}, {result.scale}" if result.scale else result.env,
-        "seeds": str(result.seeds),
+        "seeds": tables.seeds(result),
         "mean": tables.estimate(result.estimates.get("mean")),
         "IQM": tables.estimate(result.estimates.get("iqm")),
     }
-    return line | ({"left out": str(result.left)} if result.left else {})
 
 
 def _grid(rows: Sequence[dict[str, str]]) -> Grid:
     grid = Grid(box=None, pad_edge=False, header_style="bold")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    for name in names:
-        right = tables.numeric([row.get(name, "") for row in rows])
+    for name in rows[0]:
+        right = tables.numeric([row[name] for row in rows])
         grid.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
     for row in rows:
-        grid.add_row(*(Text(row.get(name, "")) for name in names))
+        grid.add_row(*(Text(cell) for cell in row.values()))
     return grid
 
 

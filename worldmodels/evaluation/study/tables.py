@@ -88,9 +88,8 @@ def groups(results: Results, columns: Sequence[str], *, labelled: bool = False) 
             **({"group": result.group.label} if labelled else _values(result, columns, several)),
             "environment": result.env or NONE,
             **({"measure": result.scale or result.measure or NONE} if len(measures) > 1 or results.scaled else {}),
-            "seeds": str(result.seeds),
+            "seeds": seeds(result),
             **{title: estimate(result.estimates.get(name)) for name, title in TITLES.items()},
-            "left out": str(result.left) if result.left else NONE,
             "remarks": "; ".join(result.notes) or NONE,
         }
         for result in every
@@ -124,6 +123,11 @@ def estimate(found: Estimate | None) -> str:
         return NONE
     between = f"{number(found.low)}, {number(found.high)}" if found.known else NONE
     return f"{number(found.value)} [{between}]"
+
+
+def seeds(result: Result) -> str:
+    """How many runs count, and of how many if some do not."""
+    return f"{result.seeds} of {result.seeds + result.left}" if result.left else str(result.seeds)
 
 
 def number(value: float | None, *, whole: bool = False) -> str:
