@@ -91,3 +91,11 @@ def test_a_multirun_runs_every_combination(capsys: pytest.CaptureFixture[str]) -
         yaml.safe_load((path.parent / "config.yaml").read_text())["seed"] for path in Path("runs").rglob("done.json")
     }
     assert seeds == {0, 1}
+
+
+def test_a_run_that_could_not_be_built_leaves_its_name_to_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["stage=dqn", "data=replay", "data.warmup=64", "data.updates=2", "data.width=2", "data.sampler.length=1"]
+    words += ["data.piece=4", "budget={updates:2,env_steps:null}", "evaluation.episodes=2", "name=x"]
+    assert command.main(["train", "env=minatar", "env.game=brekout", *words]) == 2
+    assert "brekout" in capsys.readouterr().err
+    assert command.main(["train", "env=dummy", *words]) == 0

@@ -99,7 +99,8 @@ class Uniform:
     def _nothing(self, store: EpisodeStore, lengths: Int64[np.ndarray, " n"]) -> StoreError:
         where = f"{store.folder}, of which {len(lengths)} episodes are to be used,"
         if not len(lengths):
-            return StoreError(f"{where} has nothing to draw from", "at least one episode", "record more first")
+            do = "record more first; where the run itself lives the experience, raise data.warmup"
+            return StoreError(f"{where} has nothing to draw from", "at least one episode", do)
         return StoreError(
             f"{where} has no window of {self.length} steps; the longest episode has {lengths.max()}",
             f"an episode of at least {self.length} steps",

@@ -112,8 +112,8 @@ class Folder:
     def finish(self, result: Mapping[str, Any]) -> None:
         write_text(self.done, json.dumps(result, indent=2) + "\n")
 
-    def claim(self, config: Mapping[str, Any]) -> None:
-        """Keep the config; refuse if the folder belongs to a run of another one."""
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Refuse if the folder belongs to a run of another config."""
         if self.config.is_file():
             changed = differences(self.read_config(), config)
             if changed:
@@ -129,6 +129,10 @@ class Folder:
                 "a run folder with the config it began with",
                 "put config.yaml back, or start over with force=true (the old folder is kept beside it)",
             )
+
+    def claim(self, config: Mapping[str, Any]) -> None:
+        """Keep the config; from now on the folder is this run's."""
+        self.check(config)
         write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     def move_aside(self) -> Path | None:

@@ -66,7 +66,7 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
     lock = Lock(_prepared(folder, force=cfg.force) / ".lock")
     try:
         done = folder.result()
-        folder.claim(config)
+        folder.check(config)
         if done is not None and done["budget"] == config["budget"]:
             console.say("this run is finished; force=true starts it over and keeps the old folder")
             console.show(folder, done)
@@ -99,6 +99,7 @@ def _run(cfg: DictConfig, config: dict[str, Any], folder: Folder) -> Outcome:
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     parts = build(cfg, config, folder)
+    folder.claim(config)  # not before: what can not be built leaves the name to the next try
     resumed = folder.last if folder.last.is_file() else None
     notes = checkpoint.demand(resumed, config, parts.stage) if resumed else []
     write_text(folder.spec, json.dumps(parts.spec.to_json(), indent=2) + "\n")
