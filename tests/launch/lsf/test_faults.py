@@ -35,8 +35,18 @@ def test_a_job_whose_number_was_lost_is_found_by_its_name_and_not_submitted_agai
 def test_a_job_that_bsub_accepts_too_late_is_found_too(commands_only, monkeypatch) -> None:
     monkeypatch.setenv("LSF_STANDIN_SLOW", "bsub:9:30")
     real = commands.call
-    monkeypatch.setattr(commands, "call", lambda words, *rest, **more: real(words, *rest, **{"patience": 1.0, **more}))
+    monkeypatch.setattr(commands, "call", lambda words, *rest, **more: real(words, *rest, **{"patience": 3.0, **more}))
     assert queued() == "1"
+    assert len(commands_only.jobs()) == 1
+
+
+def test_a_job_that_lsf_takes_only_after_bsub_was_given_up_is_found_too(commands_only, monkeypatch) -> None:
+    monkeypatch.setenv("LSF_STANDIN_LATE", "bsub:1:4")
+    monkeypatch.setattr("worldmodels.launch.lsf.submit.LATE", 2.0)
+    real = commands.call
+    monkeypatch.setattr(commands, "call", lambda words, *rest, **more: real(words, *rest, **{"patience": 3.0, **more}))
+    assert queued() == "1"
+    time.sleep(1.0)
     assert len(commands_only.jobs()) == 1
 
 

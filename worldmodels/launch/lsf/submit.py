@@ -11,6 +11,7 @@ from worldmodels.launch.lsf import commands
 
 log = logging.getLogger(__name__)
 ACCEPTED = re.compile(r"Job <(\d+)>")
+LATE, LOOKS = 30.0, 3  # seconds before each look for a job whose bsub was given up; how many
 REFUSED = "Job not submitted"  # what bsub ends its answer with when nothing was queued
 
 
@@ -34,10 +35,12 @@ def submit(text: str, name: str) -> str:
         if REFUSED in said:
             raise RefusedError(said)
         log.warning("bsub: %s; looking whether job %s was queued", said, name)
-        time.sleep(pause)
-        found = find(name)
-        if found:
-            return found
+        # A call that we gave up may be in LSF's hands still, so that one is looked for longer.
+        for moment in [LATE] * LOOKS if answer.code is None else [pause]:
+            time.sleep(moment)
+            found = find(name)
+            if found:
+                return found
     raise RefusedError(f"bsub gave no job number, and nothing was queued: {said}")
 
 

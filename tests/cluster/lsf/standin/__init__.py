@@ -14,5 +14,6 @@ LSF_STANDIN_OLD           bjobs has no -json, as before 10.1.0.2
 LSF_STANDIN_NO_HISTORY    bhist has forgotten everything
 LSF_STANDIN_FAIL          `bsub:2 bjobs:1`: the first so many calls fail, and do nothing
 LSF_STANDIN_MUTE          the same, but the deed is done, and only the answer is lost
+LSF_STANDIN_LATE          `bsub:1:3`: the first call hangs, and its deed is done 3 s later, whatever became of it
 LSF_STANDIN_SLOW          `bsub:2:30`: the first two calls answer 30 s after the deed
 """

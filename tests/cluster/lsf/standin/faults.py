@@ -16,6 +16,9 @@ def run(name: str, command: Callable[[list[str]], int]) -> None:
     """The command's process."""
     if _counts("FAIL", name):
         sys.exit(_down())
+    late = _counts("LATE", name)
+    if late:
+        _leave_behind(command, late)
     mute, slow = _counts("MUTE", name), _counts("SLOW", name)
     if mute:
         real = os.dup(1)
@@ -29,6 +32,18 @@ def run(name: str, command: Callable[[list[str]], int]) -> None:
         time.sleep(slow)
     sys.stdout.flush()
     sys.exit(code)
+
+
+def _leave_behind(command: Callable[[list[str]], int], seconds: float) -> None:
+    """The deed in a process of its own, which outlives this one; this one hangs."""
+    if os.fork() == 0:
+        os.setsid()
+        for stream in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        time.sleep(seconds)
+        command(sys.argv[1:])
+        os._exit(0)
+    time.sleep(600)
 
 
 def _down() -> int:
