@@ -35,7 +35,7 @@ def start(words: Sequence[str], *, path: Path | None = None) -> subprocess.Popen
     )
 
 
-def end(process: subprocess.Popen[str], seconds: float = 120.0) -> tuple[int, str]:
+def end(process: subprocess.Popen[str], seconds: float = 240.0) -> tuple[int, str]:
     """Exit code and all that was printed."""
     try:
         told = process.communicate(timeout=seconds)[0]
@@ -45,7 +45,7 @@ def end(process: subprocess.Popen[str], seconds: float = 120.0) -> tuple[int, st
     return process.returncode, told
 
 
-def sweep(words: Sequence[str], *, path: Path | None = None, seconds: float = 120.0) -> tuple[int, str]:
+def sweep(words: Sequence[str], *, path: Path | None = None, seconds: float = 240.0) -> tuple[int, str]:
     return end(start(words, path=path), seconds)
 
 
@@ -55,7 +55,7 @@ def single(words: Sequence[str]) -> None:
     subprocess.run(command, check=True, env=environment(), stdout=subprocess.DEVNULL)
 
 
-def until(true: Callable[[], object], seconds: float = 60.0) -> None:
+def until(true: Callable[[], object], seconds: float = 120.0) -> None:
     limit = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < limit, "in vain"

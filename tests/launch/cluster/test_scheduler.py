@@ -99,19 +99,13 @@ def test_a_signal_that_would_come_before_the_start_is_refused_and_one_that_might
 SHOWN = "JobId=5 JobName=x\n   JobState={state} Reason=None\n   PreemptEligibleTime=now PreemptTime={since}"
 
 
-class Launcher:
-    """Enough of one for a run that has no folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.config = SimpleNamespace(paths=SimpleNamespace(runs=str(folder)), study="s", name="a")
-
-
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Signals that submitit's handler got."""
     found = list[int]()
     before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
     monkeypatch.setattr("worldmodels.launch.cluster.worker.ALONE", 0.0)
+    monkeypatch.setattr("worldmodels.launch.cluster.worker.folders", lambda launcher, words: [Path("nowhere")])
     signal.signal(signal.SIGUSR2, lambda number, frame: found.append(number))
     yield found
     for number, handler in before.items():
@@ -145,6 +139,6 @@ def test_submitit_gets_the_signal_when_the_job_shall_come_again(
     command(commands, "scontrol", SHOWN.format(state=state, since=since))
     monkeypatch.setenv("SLURM_JOB_ID", "5")
     with pytest.raises(SystemExit) as left:
-        work(Launcher(commands), [], lambda: leaves(code))
+        work(None, [], lambda: leaves(code))
     assert left.value.code == code
     assert told == ([signal.SIGUSR2] if again else [])

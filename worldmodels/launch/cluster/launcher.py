@@ -30,13 +30,14 @@ def launch(launcher: Any, words: Sequence[Sequence[str]], first: int) -> list[Jo
 
     asked = scheduler(launcher._EXECUTOR, job_class(launcher._EXECUTOR))
     jobs = _adopt(launcher, words, asked)
+    folders = standing.folders(launcher, words)
     _submit(launcher, [tuple(each) for each in words], first, jobs, asked)
     for k, job in jobs.items():
-        standing.submitted(launcher, words[k], job.job_id)
+        standing.submitted(folders[k], launcher, job.job_id)
     try:
-        return _wait(launcher, words, jobs, asked)
+        return _wait(words, folders, jobs, asked)
     except (KeyboardInterrupt, SystemExit):
-        _leave(launcher, words, jobs, asked)
+        _leave(folders, jobs, asked)
         raise
 
 
@@ -84,7 +85,9 @@ def _submit(launcher: Any, words: list[tuple[str, ...]], first: int, jobs: dict[
     console.say(f"stop them with: {asked.stop([job.job_id for job in jobs.values()])}")
 
 
-def _wait(launcher: Any, words: Sequence[Sequence[str]], jobs: dict[int, Any], asked: Scheduler) -> list[JobReturn]:
+def _wait(
+    words: Sequence[Sequence[str]], folders: Sequence[Path], jobs: dict[int, Any], asked: Scheduler
+) -> list[JobReturn]:
     from hydra.core.utils import JobStatus
 
     from worldmodels.launch.cluster.collect import Collector
@@ -100,19 +103,19 @@ def _wait(launcher: Any, words: Sequence[Sequence[str]], jobs: dict[int, Any], a
             console.say(f"finished {job} ({count}): {' '.join(words[number])}")
             continue
         why = str(answer._return_value).partition("\n")[0]
-        standing.lost(launcher, words[number], job, why)
+        standing.lost(folders[number], job, why)
         console.say(f"failed   {job} ({count}): {' '.join(words[number])}\n         {why}")
     return [results[k] for k in range(len(words))]
 
 
-def _leave(launcher: Any, words: Sequence[Sequence[str]], jobs: dict[int, Any], asked: Scheduler) -> None:
+def _leave(folders: Sequence[Path], jobs: dict[int, Any], asked: Scheduler) -> None:
     from worldmodels.launch.cluster.scheduler import Local
 
     if isinstance(asked, Local):
         console.say("stopping; the runs save themselves, and the same command goes on")
         asked.terminate(list(jobs.values()), SAVING)
         for k, job in jobs.items():
-            standing.lost(launcher, words[k], job.job_id, "stopped before it began, or while it saved itself")
+            standing.lost(folders[k], job.job_id, "stopped before it began, or while it saved itself")
         return
     console.say("the jobs go on without this command, and the same command waits for them again")
     console.say(f"stop them with: {asked.stop([job.job_id for job in jobs.values()])}")

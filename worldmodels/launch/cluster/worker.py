@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 
 from worldmodels.launch.cluster.scheduler import ask
-from worldmodels.launch.cluster.standing import requeued
+from worldmodels.launch.cluster.standing import folders, requeued
 from worldmodels.launch.lsf.script import REQUEUE_CODE
 
 REQUEUED = -1  # submitit's exit code
@@ -38,12 +38,12 @@ def work(launcher: Any, words: Sequence[str], run: Callable[[], JobReturn]) -> J
     except SystemExit as left:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # requeueing brings one more
         if left.code in (REQUEUED, int(os.environ.get(REQUEUE_CODE, REQUEUED))):
-            requeued(launcher, words)
+            requeued(folders(launcher, [words])[0], launcher)
             raise
         preempted = left.code == 128 + requeue or (left.code == 128 + signal.SIGTERM and _preempted())
         if not preempted or not callable(handler):
             raise
-        requeued(launcher, words)
+        requeued(folders(launcher, [words])[0], launcher)
         handler(requeue, None)
         time.sleep(ALONE)  # only rank 0 requeues, and that ends all
         raise
