@@ -58,3 +58,14 @@ def test_training_returns_have_times_too(make: Any) -> None:
     x, y = curves.trained(read(make("a", 0, 10.0), "study"), "minutes")
     assert (x[0], x[-1]) == pytest.approx((0.1, 1.0))
     assert y[-1] == 10.0
+
+
+def test_losses_on_held_out_windows_are_added_up(make: Any) -> None:
+    folder = make("a", 0, None, config={"env": None}, state="killed")
+    (folder / "evaluation.jsonl").unlink()
+    text = "env_steps,updates,seconds,held/loss/grid,held/loss/kl\n0,1,1,,\n0,2,2,3,1\n0,3,3,2,1\n"
+    (folder / "metrics.csv").write_text(text)
+    run = read(folder, "study")
+    x, y = curves.held_out(run, "env_steps")
+    assert (x.tolist(), y.tolist()) == ([2, 3], [4, 3])
+    assert run.score == 3

@@ -101,7 +101,7 @@ def test_a_score_that_is_not_a_number_is_left_out_and_told(make: Any, tmp_path: 
     make("a", 0, 1.0)
     make("b", 1, float("nan"))
     found = grouped(tmp_path)
-    assert list(found.reasons.values()) == ["its score is not a number"]
+    assert list(found.reasons.values()) == ["with a score that is not a number"]
 
 
 def test_of_two_runs_of_the_same_seed_the_later_counts(make: Any, tmp_path: Path) -> None:
@@ -153,8 +153,8 @@ def test_damaged_files_of_one_run_are_named_and_stop_nothing(make: Any, tmp_path
         len(problems) == 1 and problems[0].startswith(f"{name} can not be read") for name, problems in told.items()
     )
     reasons = {run.folder.name: why for run, why in found.reasons.items()}
-    assert reasons["config.yaml"] == "done; its config can not be read"
-    assert reasons["done.json"] == "its result can not be read"
+    assert reasons["config.yaml"] == "done, with a config that can not be read"
+    assert reasons["done.json"] == "with a result that can not be read"
 
 
 def test_a_queued_run_without_a_config_is_known_by_its_status(make: Any, tmp_path: Path) -> None:
@@ -165,14 +165,24 @@ def test_a_queued_run_without_a_config_is_known_by_its_status(make: Any, tmp_pat
     assert not any(run.problems for run in found.runs)
 
 
-def test_a_model_that_learns_alone_is_scored_by_its_held_out_loss(make: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("absent", [False, True])
+def test_a_model_that_learns_alone_is_scored_by_its_held_out_loss(make: Any, tmp_path: Path, absent: bool) -> None:
+    """The recording is its world; `env` may be null or not there at all."""
     for seed, loss in enumerate((3.0, 2.0)):
         folder = make(f"a{seed}", seed, config={"env": None, "data": {"store": "recordings/x/episodes"}})
+        if absent:
+            text = (folder / "config.yaml").read_text()
+            (folder / "config.yaml").write_text(text.replace("env: null\n", ""))
         (folder / "evaluation.jsonl").unlink()
-        result = {"env_steps": 0, "updates": 9, "minutes": 1.0, "model": {"held/loss/total": loss}}
+        result = {
+            "env_steps": 0,
+            "updates": 9,
+            "minutes": 1.0,
+            "model": {"held/loss/grid": loss - 1, "held/loss/kl": 1.0},
+        }
         (folder / "done.json").write_text(json.dumps(result))
     cell = grouped(tmp_path).groups[0].cells["x"]
-    assert (cell.measure, cell.better, cell.scores.tolist()) == ("held/loss/total", -1, [3.0, 2.0])
+    assert (cell.measure, cell.better, cell.scores.tolist()) == ("held-out loss", -1, [3.0, 2.0])
 
 
 def test_the_best_groups_are_those_of_the_best_ranks(make: Any, tmp_path: Path) -> None:

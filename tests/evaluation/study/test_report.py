@@ -61,7 +61,7 @@ def test_every_run_is_a_row_and_only_finished_ones_are_averaged(study: Path) -> 
     runs = {row["folder"]: row for row in rows(study / "report" / "runs.csv")}
     assert len(runs) == 9
     assert runs["killed"]["used"] == "no: killed"
-    assert runs["damaged<b>"]["used"] == "no: its result can not be read"
+    assert runs["damaged<b>"]["used"] == "no: with a result that can not be read"
     groups = {row["group"]: row for row in rows(study / "report" / "groups.csv")}
     assert [groups[f"stage.lr={lr}"]["mean"] for lr in ("0.001", "0.01", "0.1")] == ["2.0", "5.0", "9.0"]
     assert groups["stage.lr=0.001"]["left_out"] == "2"

@@ -20,16 +20,18 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 def method(config: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves that a group of runs shares: neither the world nor a seed."""
+    worldly = world(config)
     return {
         key: value
         for key, value in config.items()
-        if not watching(key) and not _of_seed(key, value, config) and not of_world(key, config)
+        if key not in worldly and not watching(key) and not _of_seed(key, value, config)
     }
 
 
 def world(config: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves that describe the environment or, where nothing acts, the recording that is learned from."""
-    return {key: value for key, value in config.items() if of_world(key, config)}
+    part = {key: value for key, value in config.items() if key.startswith("env.")}
+    return part or {key: config[key] for key in ("env", "data.store") if key in config}
 
 
 def watching(key: str) -> bool:
@@ -66,12 +68,6 @@ def varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 def short(key: str) -> str:
     """The end of a dotted key, with what it belongs to."""
     return ".".join(key.split(".")[-2:])
-
-
-def of_world(key: str, config: Mapping[str, Any]) -> bool:
-    if config.get("env", ...) is None:  # of a run that learns from a recording
-        return key in ("env", "data.store")
-    return key.split(".")[0] == "env"
 
 
 def _of_seed(key: str, value: Any, config: Mapping[str, Any]) -> bool:

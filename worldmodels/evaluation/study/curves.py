@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from worldmodels.evaluation.figures import smooth
 from worldmodels.evaluation.study.group import Cell
-from worldmodels.evaluation.study.run import Run
+from worldmodels.evaluation.study.run import HELD, Run
 from worldmodels.evaluation.study.statistics import band
 
 Axis = Literal["env_steps", "minutes"]
@@ -64,7 +64,7 @@ def trained(run: Run, axis: Axis) -> Line:
 
 def held_out(run: Run, axis: Axis) -> Line:
     """Loss on held-out windows, of a model that learns alone."""
-    return _column(run, "held/loss/total", axis, lambda values: values)
+    return _column(run, HELD, axis, lambda values: values)
 
 
 def ahead(runs: Sequence[Run], quantity: str) -> Curve | None:

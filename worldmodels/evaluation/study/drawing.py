@@ -17,6 +17,7 @@ from worldmodels.evaluation.study.curves import Axis, Curve, Line
 from worldmodels.evaluation.study.group import Group, Grouping, best
 from worldmodels.evaluation.study.results import Result
 from worldmodels.evaluation.study.run import Run
+from worldmodels.evaluation.study.tables import told
 
 # Stand-ins for --g0 to --g7 of the page, distinct in light and dark and to colour-blind eyes; of more groups, the
 # style of the line tells those apart that share a colour.
@@ -46,7 +47,9 @@ def intervals(results: Sequence[Result], grouping: Grouping) -> str:
             for at, group in enumerate(groups):
                 if id(group) in here:
                     _interval(axes, at, here[id(group)], style(number[id(group)])["color"])
-            axes.set_title(f"{env}, {scale}" if scale else env)
+            measure = next(iter(here.values())).measure
+            kind = scale or ("" if measure == "return" else told(measure))
+            axes.set_title(f"{env}, {kind}" if kind else env)
             axes.set_yticks(range(len(groups)), [_cut(group.label) for group in groups])
             axes.set_ylim(len(groups) - 0.4, -0.6)
             axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))

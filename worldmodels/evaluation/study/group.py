@@ -123,13 +123,13 @@ def _envs(runs: Sequence[Run]) -> dict[Run, str]:
 def _reason(run: Run, unfinished: bool) -> str:
     """Why a run can not count; empty if it can."""
     if not run.config:
-        return run.state if run.state == "queued" else f"{run.state}; its config can not be read"
+        return run.state if run.state == "queued" else f"{run.state}, with a config that can not be read"
     if run.state == "done" and not run.result:
-        return "its result can not be read"
+        return "with a result that can not be read"
     if not run.finished and not (unfinished and run.state != "queued"):
         return "not finished" if run.state == "unknown" else run.state
     if run.score is None:
-        return "its score is not a number" if run.finished and run.measure else "it has no score"
+        return "with a score that is not a number" if run.finished and run.measure else "without a score"
     return ""
 
 

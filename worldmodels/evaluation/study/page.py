@@ -16,6 +16,7 @@ from worldmodels.evaluation.study.tables import Table
 
 STYLE = (Path(__file__).parent / "page.css").read_text
 _DASHES = {"-": "", (0, (5, 2)): "5 2", (0, (1.5, 1.5)): "2 2", (0, (6, 2, 1, 2)): "6 2 1 2"}
+FOLDED = 40  # rows; longer tables are folded away
 _LONG = ("folder", "remarks")
 
 
@@ -94,8 +95,8 @@ def _learning(grouping: Grouping) -> str:
         return ""
     told = (
         "A line is the mean over the runs of a group, each linear between its own points on one common grid; the band "
-        f"is the {COVERAGE:.0%} bootstrap interval of that mean over runs. A line ends where its first run ends, and "
-        "a single run has no band."
+        f"is the {COVERAGE:.0%} bootstrap interval of that mean over runs. A line ends where its first run ends, a "
+        "single run has no band, and a group whose runs have no stretch in common is not drawn."
     )
     drawn_at_all = [group for env in grouping.worlds for group in best(grouping.groups, drawing.CURVES, env)]
     few = len(grouping.groups) <= drawing.CURVES
@@ -149,7 +150,11 @@ def _runs(grouping: Grouping) -> str:
     starred = any(not run.finished and run.score is not None for run in grouping.runs)
     told = "Every run, and whether it counts in the averages above."
     told += " A star marks the last evaluation of a run that is not finished." if starred else ""
-    return f"<section><h2>Runs</h2><p>{told}</p>{_table(tables.runs(grouping), grouping)}</section>"
+    table = tables.runs(grouping)
+    out = [row for row in table.shown if row["counted"].startswith("no")]
+    missing = _table(Table("out", [], out[:FOLDED]), grouping) if len(table.shown) > FOLDED else ""
+    missing = f"<h3>Runs that do not count</h3>{missing}" if missing else ""
+    return f"<section><h2>Runs</h2><p>{told}</p>{missing}{_table(table, grouping)}</section>"
 
 
 def _method(grouping: Grouping) -> str:
@@ -202,7 +207,9 @@ def _table(table: Table, grouping: Grouping) -> str:
     head = "".join(f"<th{_side(name, text)}>{html.escape(name)}</th>" for name in table.shown[0])
     swatches = {group.label: _swatch(grouping, group) for group in grouping.groups}
     lines = "".join(_row(row, text, swatches) for row in table.shown)
-    return f"<div class='wide'><table><tr>{head}</tr>{lines}</table></div>"
+    drawn = f"<div class='wide'><table><tr>{head}</tr>{lines}</table></div>"
+    many = len(table.shown) > FOLDED
+    return f"<details><summary>All {len(table.shown)} rows</summary>{drawn}</details>" if many else drawn
 
 
 def _row(row: Mapping[str, str], text: set[str], swatches: Mapping[str, str]) -> str:

@@ -112,9 +112,10 @@ def _out(paths: Sequence[Path], out: Path | str | None) -> Path:
 
 def _line(result: Result) -> dict[str, str]:
     """For the console, which is narrow."""
+    kind = result.scale or ("" if result.measure == "return" else tables.told(result.measure))
     return {
         "group": result.group.label,
-        "environment": f"{result.env}, {result.scale}" if result.scale else result.env,
+        "environment": f"{result.env}, {kind}" if kind else result.env,
         "seeds": tables.seeds(result),
         "mean": tables.estimate(result.estimates.get("mean")),
         "IQM": tables.estimate(result.estimates.get("iqm")),

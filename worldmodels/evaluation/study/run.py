@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from worldmodels.evaluation.table import read_json
 
 Columns = Mapping[str, Float[np.ndarray, " rows"]]
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is there
-_LOSS = "held/loss/total"
+HELD = "held-out loss"  # the sum of what held/loss/... tell, which is what training lessens
 DAMAGE = (OSError, UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError, csv.Error, ValueError, KeyError, TypeError)
 
 
@@ -70,25 +70,24 @@ class Run:
 
     @property
     def measure(self) -> str:
-        """What its score is: the return of episodes or, of a model alone, a loss or an error, of which less is better.
+        """What its score is: the return of episodes or, of a model alone, its held-out loss, of which less is better.
 
         Empty if there is nothing to score it by.
         """
         if "return_mean" in self.result or self.scores:
             return "return"
-        known = self.result.get("model", {})
-        if _LOSS in known or len(self.columns.get(_LOSS, ())):
-            return _LOSS
-        return next((name for name in sorted(known) if name.startswith("ahead/")), "")
+        if held_loss(self.result.get("model", {})) is not None or len(self.columns.get(HELD, ())):
+            return HELD
+        return ""
 
     @property
     def score(self) -> float | None:
         """Of the final evaluation; of a run that is not finished, the last there is."""
         if not self.measure:
             return None
-        if self.measure != "return":
-            told = self.result.get("model", {}).get(self.measure)
-            value = _last(self.columns.get(self.measure)) if told is None else told
+        if self.measure == HELD:
+            told = held_loss(self.result.get("model", {}))
+            value = _last(self.columns.get(HELD)) if told is None else told
         else:
             value = self.result.get("return_mean", self.scores[-1].get("return_mean") if self.scores else None)
         return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
@@ -159,12 +158,29 @@ def read_columns(path: Path) -> Columns:
     with path.open(newline="") as file:
         lines = list(csv.reader(line for line in file if line.endswith("\n")))
     header = lines[0] if lines else []
-    wanted = ("env_steps", "updates", "seconds", "return", _LOSS)
-    found = {name: header.index(name) for name in wanted if name in header}
     rows = [line for line in lines[1:] if len(line) == len(header)]
     if len(rows) < len(lines) - 1:
         raise ValueError(f"{len(lines) - 1 - len(rows)} of its lines have another number of cells than its header")
-    return {name: np.array([float(row[at] or "nan") for row in rows]) for name, at in found.items()}
+
+    def column(name: str) -> np.ndarray:
+        at = header.index(name)
+        return np.array([float(row[at] or "nan") for row in rows])
+
+    found = {name: column(name) for name in ("env_steps", "updates", "seconds", "return") if name in header}
+    held = [column(name) for name in _parts(header)]
+    return found | ({HELD: np.sum(held, axis=0)} if held else {})
+
+
+def held_loss(told: Mapping[str, float]) -> float | None:
+    """The whole loss on held-out windows, from the losses by name; None if none was held out."""
+    parts = [told[name] for name in _parts(told)]
+    return float(sum(parts)) if parts else None
+
+
+def _parts(names: Iterable[str]) -> list[str]:
+    """held/loss/total alone if that is told, or else what it is the sum of."""
+    held = [name for name in names if name.startswith("held/loss/")]
+    return [name for name in held if name == "held/loss/total"] or held
 
 
 def _missing(folder: Path, state: str, result: Mapping[str, Any]) -> list[str]:

@@ -45,10 +45,11 @@ def shown(value: Any) -> str:
 
 def _words(run: Run) -> dict[str, str]:
     """Of its command line, those that can tell groups apart."""
+    worldly = {"seed", "env", *config.world(run.config)}
     return {
         key: value
         for key, value in run.overrides.items()
-        if key not in ("seed", "env") and not config.of_world(key, run.config) and not config.watching(key)
+        if key not in worldly and not key.startswith("env.") and not config.watching(key)
     }
 
 

@@ -87,7 +87,7 @@ def groups(results: Results, columns: Sequence[str], *, labelled: bool = False) 
         {
             **({"group": result.group.label} if labelled else _values(result, columns, several)),
             "environment": result.env or NONE,
-            **({"measure": result.scale or result.measure or NONE} if len(measures) > 1 or results.scaled else {}),
+            **({"measure": result.scale or told(result.measure)} if measures - {"return"} or results.scaled else {}),
             "seeds": seeds(result),
             **{title: estimate(result.estimates.get(name)) for name, title in TITLES.items()},
             "remarks": "; ".join(result.notes) or NONE,
@@ -123,6 +123,11 @@ def estimate(found: Estimate | None) -> str:
         return NONE
     between = f"{number(found.low)}, {number(found.high)}" if found.known else NONE
     return f"{number(found.value)} [{between}]"
+
+
+def told(measure: str) -> str:
+    """A measure by its name, with its direction where that is not what one expects."""
+    return measure if measure in ("return", "") else f"{measure} (less is better)"
 
 
 def seeds(result: Result) -> str:
