@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -142,3 +144,16 @@ def test_submitit_gets_the_signal_when_the_job_shall_come_again(
         work(None, [], lambda: leaves(code))
     assert left.value.code == code
     assert told == ([signal.SIGUSR2] if again else [])
+
+
+def test_without_the_extra_a_launcher_says_what_to_install() -> None:
+    lines = [
+        "import sys",
+        "sys.modules['hydra_plugins.hydra_submitit_launcher'] = None",
+        "from worldmodels.command import run",
+        "sys.exit(run('train', ['-m', 'env=dummy', 'seed=0,1', 'hydra/launcher=submitit_slurm']))",
+    ]
+    told = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert told.returncode == 2, told.stderr
+    assert "pip install 'worldmodels[cluster]'" in told.stderr
+    assert "Traceback" not in told.stderr

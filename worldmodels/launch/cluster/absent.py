@@ -13,6 +13,9 @@ class BaseSubmititLauncher(Launcher):
     """Says what to install as soon as it is chosen."""
 
     def __init__(self, **_: Any) -> None:
+        """Takes what the launcher would."""
+
+    def setup(self, **_: Any) -> None:
         raise MissingExtraError("hydra-submitit-launcher", "cluster")
 
     def __call__(self, *_: Any) -> Any:
