@@ -64,6 +64,14 @@ def test_a_finished_multirun_says_so_and_does_nothing(capfd: pytest.CaptureFixtu
     assert "2 of 2 runs finished" in capfd.readouterr().out
 
 
+def test_force_starts_finished_runs_over_and_keeps_the_old_ones() -> None:
+    assert command.main(["train", "-m", *QUICK, "seed=0,1"]) == 0
+    before = changed()
+    assert command.main(["train", "-m", *QUICK, "seed=0,1", "force=true"]) == 0
+    assert len(changed()) == 4
+    assert not before.items() <= changed().items()
+
+
 def test_a_larger_budget_continues_finished_runs() -> None:
     words = [word for word in QUICK if not word.startswith("budget")]
     limit = "budget={updates:%d,env_steps:null}"

@@ -124,7 +124,7 @@ def _decides(word: str, groups: set[str]) -> bool:
 
 def _finished(job: Job) -> JobReturn | None:
     result = job.result()
-    if result is None:
+    if result is None or "force=true" in map(str.lower, job.words):
         return None
     return JobReturn(overrides=list(job.words), _return_value=score(result), status=JobStatus.COMPLETED)
 
