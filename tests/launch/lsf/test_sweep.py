@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -53,9 +52,8 @@ def test_every_option_of_the_launchers_file_is_one_that_the_executor_takes() -> 
 
 
 def test_a_run_that_lsf_killed_is_told_of_although_it_knows_its_job_by_lsfs_word(tmp_path) -> None:
-    config = SimpleNamespace(paths=SimpleNamespace(runs=tmp_path), study="s", name=None)
-    Status("running", job="7[2]").write(tmp_path / "s" / "a")
-    standing.lost(SimpleNamespace(config=config), ["name=a"], "7_3", "another's job")
-    assert status(tmp_path / "s" / "a")["state"] == "running"
-    standing.lost(SimpleNamespace(config=config), ["name=a"], "7_2", "job 7_2 CANCELLED")
-    assert status(tmp_path / "s" / "a")["state"] == "killed"
+    Status("running", job="7[2]").write(tmp_path)
+    standing.lost(tmp_path, "7_3", "another's job")
+    assert status(tmp_path)["state"] == "running"
+    standing.lost(tmp_path, "7_2", "job 7_2 CANCELLED")
+    assert status(tmp_path)["state"] == "killed"
