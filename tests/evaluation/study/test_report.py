@@ -204,3 +204,30 @@ def test_json_has_no_nan(make: Any, tmp_path: Path) -> None:
     make("a", 0, float("nan"))
     made = report([tmp_path / "runs" / "study"])
     json.loads((made.out / "report.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_groups_of_one_seed_are_not_compared(make: Any, tmp_path: Path) -> None:
+    make("a", 0)
+    make("b", 0, lr=0.1)
+    made = report([tmp_path / "runs" / "study"])
+    assert "It takes two groups of at least two seeds" in (made.out / "report.html").read_text()
+    assert [row["probability"] for row in made.to_json()["pairs"]] == [None]
+
+
+def test_groups_that_share_no_environment_are_not_compared(make: Any, tmp_path: Path) -> None:
+    for seed in range(2):
+        make(f"a{seed}", seed, env={"game": "breakout"})
+        make(f"b{seed}", seed, env={"game": "asterix"}, lr=0.1)
+    made = report([tmp_path / "runs" / "study"])
+    assert "Probability of improvement" not in (made.out / "report.html").read_text()
+
+
+def test_errors_by_horizon_of_different_environments_are_drawn_apart(study: Path, make: Any) -> None:
+    films = make("other", 0, env={"game": "asterix"}) / "films"
+    films.mkdir()
+    (films / "00000100.gif").write_bytes(b"GIF89a")
+    rows = [{"horizon": h, "windows": 4, "mse/obs/open": 9.0} for h in range(1, 6)]
+    (films / "00000100.json").write_text(json.dumps({"rows": rows}))
+    text = (report([study]).out / "report.html").read_text()
+    after = text[text.index("<h2>Imagination") :]
+    assert re.findall(r"<h3>(\w+)</h3><div class='figure'>", after) == ["asterix", "breakout"]

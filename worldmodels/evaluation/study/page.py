@@ -105,8 +105,10 @@ def _learning(grouping: Grouping) -> str:
 
 
 def _pairs(grouping: Grouping, results: Results) -> str:
-    if not results.pairs:
+    if not any(pair.envs for pair in results.pairs):
         return ""
+    if not any(pair.probability for pair in results.pairs):
+        return "<section><h2>Probability of improvement</h2><p>It takes two groups of at least two seeds.</p></section>"
     told = (
         "How probable it is that a run of the first group does better than one of the other in the same environment, "
         "ties counting half; 0.5 means no difference. An interval that holds 0.5 does not tell the two "
@@ -131,7 +133,7 @@ def _imagination(grouping: Grouping, most: int) -> str:
         return ""
     told = (
         "The world models' errors by the number of steps since their eyes were closed: mean over the runs of a group, "
-        "with the same band as above, at the end of training. Dotted: the last seen frame, repeated."
+        "with the same band as above, each at its newest film. Dotted: the last seen frame, repeated."
     )
     pictures = "".join(
         f"<figure><img class='film' alt='open-loop film' src='data:image/gif;base64,{encoded(run.film)}'>"

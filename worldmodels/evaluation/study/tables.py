@@ -112,8 +112,8 @@ def pairs(results: Results) -> Table:
         numbers = {"probability": found and found.value, "low": found and found.low, "high": found and found.high}
         sides = {"group": pair.ours.label, "other": pair.other.label}
         raw.append({**sides, **numbers, "environments": " ".join(pair.envs)})
-        over = ", ".join(pair.envs) or "no environment in common"
-        shown.append({**sides, "P(group better)": estimate(found), "in": over})
+        if pair.envs:
+            shown.append({**sides, "P(group better)": estimate(found), "in": ", ".join(pair.envs)})
     return Table("pairs", raw, shown)
 
 
