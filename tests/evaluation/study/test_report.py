@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from worldmodels.core.errors import ConfigError
@@ -231,3 +234,19 @@ def test_errors_by_horizon_of_different_environments_are_drawn_apart(study: Path
     text = (report([study]).out / "report.html").read_text()
     after = text[text.index("<h2>Imagination") :]
     assert re.findall(r"<h3>(\w+)</h3><div class='figure'>", after) == ["asterix", "breakout"]
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_the_page_opens_in_a_browser_without_a_network(study: Path, tmp_path: Path) -> None:
+    """No name of a host resolves, and everything is drawn all the same."""
+    page, picture = report([study]).out / "report.html", tmp_path / "page.png"
+    words = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    words += ["--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking"]
+    words += ["--window-size=1100,2600", f"--screenshot={picture}", page.as_uri()]
+    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    colours = Image.open(picture).convert("RGB").getcolors(1 << 24)
+    assert colours is not None
+    assert len(colours) > 200  # text, bars, bands and lines, not an empty sheet
