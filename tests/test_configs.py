@@ -37,7 +37,8 @@ def keywords(node: dict[str, Any]) -> tuple[set[str], set[str]]:
     module, _, attribute = node["_target_"].rpartition(".")
     target = getattr(importlib.import_module(module), attribute)
     late = LATE if node.get("_partial_") else set()
-    return {key for key in node if not key.startswith("_") and key != "defaults"}, set(inspect.signature(target).parameters) - late
+    keys = {key for key in node if not key.startswith("_") and key != "defaults"}
+    return keys, set(inspect.signature(target).parameters) - late
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)

@@ -24,7 +24,7 @@ MORE = {
     "world_model_offline": [*BRIEF, "data.batch=4", "data.held_batches=1"],
     "dqn_minatar": [*BRIEF, *ACTING],
     "ppo_minatar": [*BRIEF[:1], *BRIEF[2:], "data.steps=16", "data.passes=1"],
-    "dreamer_minatar": [*BRIEF, *ACTING, "callback.film.batches=1"],
+    "dreamer_minatar": [*BRIEF, *ACTING, "callback.film.batches=1", "callback.score.every=1"],
 }
 
 
@@ -61,7 +61,10 @@ def test_the_commands_leave_what_they_promise(place: Path) -> None:
     assert (place / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in (place / "recordings").iterdir()} > {"minatar-breakout-random"}
     finished = {path.parent.parent.name for path in (place / "runs").rglob("done.json")}
-    assert finished == {path.stem for path in (conf() / "experiment").glob("*.yaml")}
+    assert finished == {path.stem for path in (conf() / "experiment").glob("*.yaml")} | {"demo_seeds"}
+    for study, runs in (("dqn_minatar", 5), ("demo_seeds", 2)):
+        assert len(list((place / "runs" / study).glob("*/done.json"))) == runs
+        assert (place / "runs" / study / "report" / "report.html").is_file()
 
 
 def test_the_snippet_loads_the_run_and_acts(
@@ -75,7 +78,10 @@ def test_the_snippet_loads_the_run_and_acts(
 def test_a_runs_folder_looks_as_it_is_drawn(place: Path) -> None:
     (tree,) = re.findall(r"```\nruns/<study>/<name>/[^\n]*\n(.*?)```", README, re.DOTALL)
     run = place / "runs" / "dreamer_minatar" / "mine"
-    drawn = [line.split()[0] for line in tree.splitlines() if line.startswith("  ") and line[2] != " "]
+    lines = [
+        line.split() for line in tree.splitlines() if line.startswith("  ") and line[2] != " " and " only " not in line
+    ]
+    drawn = [name for name, *_ in lines]
     assert len(drawn) >= 8
     for name in drawn:
         assert (run / name).exists(), name

@@ -58,6 +58,11 @@ class Meter(Watcher):
         if self.every(trainer.global_step):
             self._write(trainer)
 
+    @property
+    def newest(self) -> dict[str, Number]:
+        """The last value of every column, and what waits for the next row."""
+        return {**self.last, **self.noted}
+
     def note(self, values: Mapping[str, Number]) -> None:
         """Write these in the next row, too."""
         self.noted |= values

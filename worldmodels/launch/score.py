@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from worldmodels.evaluation.study.run import held_loss
+
 T = TypeVar("T")
 
 
@@ -15,7 +17,8 @@ def score(result: Mapping[str, Any]) -> float:
     """
     if "return_mean" in result:
         return float(result["return_mean"])
-    return -float(result.get("model", {}).get("held/loss/total", float("nan")))
+    loss = held_loss(result.get("model", {}))
+    return float("nan") if loss is None else -loss
 
 
 def best(scores: Mapping[T, float], *, maximize: bool = True) -> T:

@@ -146,7 +146,7 @@ def _evaluate(cfg: DictConfig, config: dict[str, Any], parts: Parts, folder: Fol
     }
     if parts.recipe is None or not acts(parts.stage):
         meter = find(parts.trainer, Meter)
-        told = meter.last if meter else {}
+        told = meter.newest if meter else {}
         # In the absence of returns: losses on held-out windows, and errors with closed eyes, averaged over horizons.
         result["model"] = {
             name: value
