@@ -70,7 +70,7 @@ def _cells(status: Status) -> list[str]:
     steps, updates = (f"{last[name]:,.0f}" if last.get(name) else "" for name in ("env_steps", "updates"))
     score = f"{last['return']:.2f}" if "return" in last else ""
     where = status.job or (f"{status.host}:{status.pid}" if status.state == "running" else "")
-    if status.gpu and status.state == "running":
+    if status.gpu and status.gpu != "cpu" and status.state == "running":
         where += f" gpu {status.gpu}"
     seconds = status.seconds if status.state != "queued" else None
     state = f"[{COLOURS[status.state]}]{status.state}[/]"
