@@ -58,3 +58,11 @@ def test_a_run_is_found_by_words_that_no_other_has(tmp_path: Path) -> None:
         roster.choose(tmp_path, "seed=1")
     with pytest.raises(ConfigError, match="no runs"):
         roster.choose(tmp_path, "seed=7")
+
+
+def test_a_run_whose_name_was_cut_is_found_by_the_words_that_the_status_shows(tmp_path: Path) -> None:
+    for seed in (1, 10):
+        words = ("budget={updates:2,env_steps:null}", "data.warmup=64", f"seed={seed}")
+        Status("killed", words).write(tmp_path / f"budget=-updates-2-{seed:08d}")
+    for text in ("seed=1", "data.warmup=64 seed=1", "warmup=64 seed=1", "budget={updates:2,env_steps:null} seed=1"):
+        assert [run.name for run in roster.choose(tmp_path, text)] == ["budget=-updates-2-00000001"], text

@@ -54,21 +54,34 @@ def runs(folder: Path) -> list[Run]:
 
 
 def choose(folder: Path, text: str | None) -> list[Run]:
-    """The runs that are meant: all, or the only one whose name has every word of the text, such as `seed=3 lr=0.1`."""
+    """The runs that are meant: all, or the only one that has every word of the text, such as `seed=3 lr=0.1`.
+
+    Words are looked for in a run's name and in its command line, for long names are cut; keys may be short.
+    """
     known = runs(folder)
     if text is None:
         return known
-    words = re.split("[ ,]+", text)
-    whole = [run for run in known if run.name == text or set(words) <= set(run.name.split(","))]
-    found = whole or [run for run in known if all(word in run.name for word in words)]
+    words = [text.split(), re.split("[ ,]+", text)]  # a comma may also be part of a value
+    whole = [run for run in known if run.name == text or any(all(_has(run, word) for word in some) for some in words)]
+    found = whole or [run for run in known if all(word in _told(run) for word in words[1])]
     if len(found) != 1:
         some = "\n    ".join(run.name for run in (found or known)[:8])
         raise ConfigError(
-            f"{len(found) or 'no'} runs of {folder} have {text!r} in their names:\n    {some}",
+            f"{len(found) or 'no'} runs of {folder} have {text!r} in their names or words:\n    {some}",
             "words that only one run has",
             "give more of the name",
         )
     return found
+
+
+def _has(run: Run, word: str) -> bool:
+    """As `jobs status` shows it, or as the queue does, without the first parts of its key."""
+    whole = {*run.name.split(","), *run.status.overrides}
+    return word in whole or ("=" in word and any(each.endswith(f".{word}") for each in whole))
+
+
+def _told(run: Run) -> str:
+    return " ".join((run.name, *run.status.overrides))
 
 
 def sweeping(folder: Path) -> int | None:
