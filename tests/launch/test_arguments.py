@@ -128,7 +128,7 @@ def test_types_that_nobody_knows_here_take_anything() -> None:
 WRONG = [
     "env.sticky=abc", "stage.rates.model=abc", "data.sampler.length=x", "data.sampler=x", "model.recurrence.hidden=abc",
     "callback.film.windows=0", "stage.rates.actor=-1", "model.recurrence.deter=-3", "trainer.devices={}",
-    "stage.model=null", "force=abc",
+    "stage.model=null", "force=abc", "callback.heartbeat.every=-1",
 ]  # fmt: skip
 
 

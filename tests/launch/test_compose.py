@@ -80,6 +80,13 @@ def test_neighbours_of_a_misspelt_key_are_taken_from_the_chosen_parts(word: str,
     assert "levels?" not in told.value.expected
 
 
+def test_an_unknown_key_within_braces_is_named_itself() -> None:
+    with pytest.raises(ConfigError) as told:
+        config("train", ["stage.rates={modle:1e-3}"])
+    assert "'stage.rates.modle'" in told.value.found
+    assert "did you mean stage.rates.model " in told.value.expected
+
+
 @pytest.mark.parametrize("env", ["gymnasium", "minigrid"])
 def test_keys_of_envs_that_were_not_chosen_are_not_suggested(env: str) -> None:
     with pytest.raises(ConfigError) as told:

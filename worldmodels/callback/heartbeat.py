@@ -13,13 +13,14 @@ from worldmodels.callback.budget import Budget
 from worldmodels.callback.meter import Meter
 from worldmodels.callback.moment import find, stream
 from worldmodels.callback.watcher import Watcher
+from worldmodels.core.options import Rate
 from worldmodels.evaluation.status import Status
 
 
 class Heartbeat(Watcher):
     """Writes the moment and the newest numbers into the run's status file, every so many seconds."""
 
-    def __init__(self, folder: str, every: float) -> None:
+    def __init__(self, folder: str, every: Rate) -> None:
         self.folder, self.every = Path(folder), every
         self.due = 0.0
         self.start = (0.0, 0)  # moment, updates

@@ -59,13 +59,21 @@ def _trainer(cfg: DictConfig, **late: Any) -> L.Trainer:
     if "SLURM_JOB_ID" in os.environ and "plugins" not in cfg.trainer:
         late["plugins"] = [processes()]
     try:
-        return make(cfg.trainer, **late)
+        trainer: L.Trainer = make(cfg.trainer, **late)
     except InstantiationException as error:
-        if not isinstance(error.__cause__, MisconfigurationException):
+        if not isinstance(error.__cause__, MisconfigurationException | ValueError | TypeError):
             raise
         raise ConfigError(
             str(error.__cause__), "a machine that has what the trainer asks for", "take trainer=cpu, or mend trainer.*"
         ) from error
+    # Lightning would start the others by the words of a command line that Hydra has taken, into a locked folder.
+    if (count := trainer.num_devices * trainer.num_nodes) > 1:
+        raise ConfigError(
+            f"trainer.devices={cfg.trainer.get('devices')} makes {count} processes",
+            "one process on one device, as every run is",
+            "set trainer.devices=1 (trainer.num_nodes=1); several runs go side by side with -m",
+        )
+    return trainer
 
 
 def processes() -> LightningEnvironment | SLURMEnvironment:

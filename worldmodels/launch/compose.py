@@ -96,7 +96,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-_UNKNOWN = (r"Could not override '(?P<key>[^']*)'", r"Could not delete from config\. '(?P<key>[^']*)' does not exist")
+# The first one is the cause that the second may have, and names an unknown key within braces, too.
+_UNKNOWN = (
+    r"is not in struct\s+full_key: (?P<key>\S+)",
+    r"Could not override '(?P<key>[^']*)'",
+    r"Could not delete from config\. '(?P<key>[^']*)' does not exist",
+)
 
 
 def _key(key: str, composed: Collection[str]) -> ConfigError:
