@@ -89,6 +89,17 @@ def test_a_study_with_a_misspelt_key_is_refused(capsys: pytest.CaptureFixture[st
     assert "gird" in capsys.readouterr().err
 
 
+def test_options_that_have_no_say_in_a_study_are_refused_with_those_that_have(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write()
+    assert command.main(["sweep", "--config-dir", "own", "study=two", "gpus=[7]", "timeout=60"]) == 2
+    told = capsys.readouterr().err
+    assert "gpus, timeout with a study" in told
+    assert "+resources.gpus" in told
+    assert not list(Path("runs").rglob("*"))
+
+
 def test_a_grid_multiplies_and_a_list_does_not() -> None:
     lines = study_lines({**STUDY, "grid": {"a": [1, 2], "b": ["x"]}, "list": [{"c": None}], "seeds": [0]})
     assert lines == [["c=null", "seed=0"], ["a=1", "b=x", "seed=0"], ["a=2", "b=x", "seed=0"]]

@@ -12,9 +12,9 @@ worldmodels jobs <verb> [study] [run] [--runs <folder>] [--json]
     worldmodels jobs archive <study> [run]      move what is over to <study>/archive; live runs stay
     worldmodels jobs results <study>            the table of `worldmodels report`
 
-A run is named by words of its name or command line that no other run has, such as "seed=3". States: queued, running, done,
-failed, killed (stopped by a signal or found dead: the same command goes on). Without a run, `stop` also stops the sweep
-itself.
+A run is named by words of its name or command line that no other run has, such as "seed=3". States: queued, running,
+done, failed, killed (stopped by a signal or found dead: the same command goes on). Without a run, `stop` also stops the
+sweep itself.
 
 Exit codes: 0 fine, 1 something did not end as asked, 2 something to mend.
 """

@@ -32,21 +32,21 @@ OPTIONS = {
 
 
 def main(argv: list[str]) -> int:
-    asked: list[DictConfig] = []
+    asked: list[tuple[DictConfig, list[str]]] = []
     places, own, others = _parted(argv)
 
-    def task(cfg: DictConfig, overrides: list[str]) -> None:  # noqa: ARG001 (every verb's task takes them)
-        asked.append(cfg)
+    def task(cfg: DictConfig, overrides: list[str]) -> None:
+        asked.append((cfg, [_key(word) for word in overrides]))
 
     code = hydra_verb("sweep", [*places, *own], task, help_text=__doc__ or "")
-    return _run(asked[0], places, others) if asked else code
+    return _run(*asked[0], places, others) if asked else code
 
 
-def _run(cfg: DictConfig, places: list[str], others: list[str]) -> int:
+def _run(cfg: DictConfig, given: list[str], places: list[str], others: list[str]) -> int:
     from worldmodels.command import train
     from worldmodels.launch.sweep import sweep
 
-    plan = sweep(cfg)
+    plan = sweep(cfg, given)
     code = train.main([*places, *plan.argv, *others])
     if cfg.report and code in (0, 1) and plan.folder.is_dir():
         from worldmodels.command import report
@@ -60,7 +60,7 @@ def _parted(argv: list[str]) -> tuple[list[str], list[str], list[str]]:
     places, own, others = list[str](), list[str](), list[str]()
     words = iter(argv)
     for word in words:
-        key = word.lstrip("+~").partition("=")[0].split(".")[0]
+        key = _key(word)
         if key in ("--config-dir", "-cd"):
             places += [word] if "=" in word else [word, *itertools.islice(words, 1)]
         elif word.startswith("-") or key in OPTIONS:
@@ -68,3 +68,7 @@ def _parted(argv: list[str]) -> tuple[list[str], list[str], list[str]]:
         else:
             others.append(word)
     return places, own, others
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0].split(".")[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,16 @@ from worldmodels.launch.json_list import word, words
 from worldmodels.launch.listed import with_seeds
 
 STUDY = {"name", "words", "grid", "list", "seeds", "launcher", "resources"}
-LIST_ONLY = ("gpus", "timeout", "output_file", "max_processes_per_gpu", "memory_threshold_gb", "disable_gpu_monitoring")
+OF_LISTS = {  # what they are called for a study, where there is such a thing
+    "gpus": "+resources.gpus",
+    "timeout": "+resources.job_timeout_s",
+    "output_file": "+resources.results_file",
+    "max_processes_per_gpu": "+resources.slots_per_gpu",
+    "memory_threshold_gb": "+resources.max_used_gb",
+    "disable_gpu_monitoring": "+resources.probe",
+    "style": "+resources.style",
+    "name": "runs=<folder>, or another study,",
+}
 
 
 @dataclass(frozen=True)
@@ -29,8 +38,11 @@ class Sweep:
     folder: Path
 
 
-def sweep(cfg: DictConfig) -> Sweep:
-    """From the config of `conf/sweep.yaml`; ConfigError for what can not be a sweep, before anything starts."""
+def sweep(cfg: DictConfig, given: Collection[str] = ()) -> Sweep:
+    """From the config of `conf/sweep.yaml`; ConfigError for what can not be a sweep, before anything starts.
+
+    given: the options that the command line sets. Of those some have no say in a study, and are refused.
+    """
     config = plain(cfg)
     study, file = config.get("study"), config["config_file"]
     if (study is None) == (file is None):
@@ -39,7 +51,14 @@ def sweep(cfg: DictConfig) -> Sweep:
             "study=<name> or config_file=<list.json>",
             "give one of them; conf/studies/ holds the studies",
         )
-    return _of_list(config) if study is None else _of_study(config, study)
+    if study is None:
+        return _of_list(config)
+    if idle := [key for key in OF_LISTS if key in given]:
+        do = "; ".join(f"instead of {key} give {OF_LISTS[key]}" for key in idle)
+        raise ConfigError(
+            f"{', '.join(idle)} with a study", "options of a study", f"{do}; they are for config_file=..."
+        )
+    return _of_study(config, study)
 
 
 def _of_study(config: Mapping[str, Any], study: Mapping[str, Any]) -> Sweep:
