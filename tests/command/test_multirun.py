@@ -13,6 +13,7 @@ import yaml
 
 from worldmodels import command
 from worldmodels.data.lock import Lock
+from worldmodels.launch.folder import run_name
 from worldmodels.launch.status import Status
 
 QUICK = ["env=dummy", "stage=dqn", "data=replay", "data.warmup=64", "data.updates=2", "data.width=2"]
@@ -93,6 +94,16 @@ def test_a_wrong_word_is_told_before_any_run_starts(capsys: pytest.CaptureFixtur
     assert command.main(["train", "-m", *QUICK, "seed=0,1", "stage.epsilonn=1,2"]) == 2
     assert "epsilonn" in capsys.readouterr().err
     assert not list(Path().rglob("status.json"))
+
+
+def test_a_launcher_that_refuses_leaves_no_run_waiting(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["-m", *QUICK, "seed=0,1", "hydra/launcher=gpu_queue"]
+    failed = Status("failed", ("seed=0",), attempt=1, error="as it was")
+    failed.write(Path("runs/train") / run_name([*QUICK, "seed=0"]))
+    assert command.main(["train", *words, "hydra.launcher.gpus=[77]"]) == 2
+    assert "no GPU 77" in capsys.readouterr().err
+    assert [Status.read(path.parent) for path in Path("runs").rglob("status.json")] == [failed]
+    assert len([path for path in Path("runs/train").iterdir() if path.is_dir()]) == 1
 
 
 def test_two_sweeps_of_one_study_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,12 +13,12 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from worldmodels.core.errors import ConfigError, LockError
+from worldmodels.core.errors import ConfigError, LockError, UserError
 from worldmodels.data.lock import Lock
 from worldmodels.launch.compose import conf
 from worldmodels.launch.folder import Folder, run_name
 from worldmodels.launch.score import score
-from worldmodels.launch.status import enqueue
+from worldmodels.launch.status import Status, enqueue, withdraw
 
 Compose = Callable[[list[str]], DictConfig]
 LOCK = ".sweep.lock"  # in the study's folder
@@ -74,14 +74,27 @@ def run(launcher: Launcher, kind: str, jobs: Sequence[Job], *, at_once: int | No
     with locked({job.folder.path.parent for job in jobs}):
         results = {job.folder.path: _finished(job) for job in jobs}
         left = [job for job in jobs if results[job.folder.path] is None]
-        for job in left:
-            enqueue(job.folder.path, job.words, kind)
         size = at_once or max(len(left), 1)
-        for start in range(0, len(left), size):
-            batch = left[start : start + size]
-            told = launcher.launch([list(job.words) for job in batch], initial_job_idx=start)
-            results |= {job.folder.path: answer for job, answer in zip(batch, told, strict=True)}
+        with _enqueued(left, kind):
+            for start in range(0, len(left), size):
+                batch = left[start : start + size]
+                told = launcher.launch([list(job.words) for job in batch], initial_job_idx=start)
+                results |= {job.folder.path: answer for job, answer in zip(batch, told, strict=True)}
     return [_there(results[job.folder.path]) for job in jobs]
+
+
+@contextmanager
+def _enqueued(jobs: Sequence[Job], kind: str) -> Iterator[None]:
+    """Says that they wait; if the launcher refuses to start at all, such as for a GPU that is not there, no more."""
+    before = [Status.read(job.folder.path) for job in jobs]
+    for job in jobs:
+        enqueue(job.folder.path, job.words, kind)
+    try:
+        yield
+    except UserError:
+        for job, status in zip(jobs, before, strict=True):
+            withdraw(job.folder.path, status)
+        raise
 
 
 @contextmanager

@@ -6,14 +6,14 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from worldmodels.evaluation.status import Status, alive, described, observe, process_start
+from worldmodels.evaluation.status import FILE, Status, alive, described, observe, process_start
 
-__all__ = ["Status", "alive", "enqueue", "observe", "process_start", "running"]
+__all__ = ["Status", "alive", "enqueue", "observe", "process_start", "running", "withdraw"]
 
 
 def enqueue(folder: Path, overrides: Sequence[str], launcher: str, job: str | None = None) -> Status:
@@ -25,6 +25,19 @@ def enqueue(folder: Path, overrides: Sequence[str], launcher: str, job: str | No
     waiting = Status("queued", tuple(overrides), attempt, queued=time.time(), launcher=launcher, job=job)
     waiting.write(folder)
     return waiting
+
+
+def withdraw(folder: Path, before: Status | None) -> None:
+    """Undo `enqueue`, unless somebody has taken the run up since."""
+    now = Status.read(folder)
+    if now is None or now.state != "queued" or now.job is not None:
+        return
+    if before is not None:
+        before.write(folder)
+        return
+    (folder / FILE).unlink()
+    with suppress(OSError):  # other things are in it
+        folder.rmdir()
 
 
 @contextmanager
