@@ -124,6 +124,7 @@ def test_a_world_that_fails_in_a_subprocess_is_told(elsewhere, capsys):
         (["--config-dir", "my_conf", "env=lost"], "no_such_module.Lost can not be imported: ModuleNotFoundError"),
         (["--config-dir", "my_conf", "env=odd"], "its keys"),
         (["env=dummy", "--steps", "1"], "at least 2"),
+        (["env=dummy", "--seed", "-1"], "0 or more"),
     ],
 )
 def test_words_that_can_not_work_are_refused_with_a_remedy(elsewhere, capsys, words, said):
@@ -139,3 +140,9 @@ def test_words_that_can_not_work_are_refused_with_a_remedy(elsewhere, capsys, wo
 def test_help_is_printed_without_words(capsys):
     assert main(["check-env"]) == 0
     assert "--config-dir" in capsys.readouterr().out
+
+
+def test_a_flag_that_can_not_be_read_is_told_by_the_name_of_the_verb(capsys):
+    with pytest.raises(SystemExit):
+        main(["check-env", "env=dummy", "--steps", "x"])
+    assert "worldmodels check-env: error" in capsys.readouterr().err

@@ -38,7 +38,7 @@ MARKS = {"ok": "32", "error": "31", "warning": "33"}  # ANSI colours
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = argparse.ArgumentParser("worldmodels check-env", add_help=False)
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--template", action="store_true")
     parser.add_argument("--config-dir", type=Path)
@@ -54,6 +54,8 @@ def main(argv: list[str]) -> int:
         return 0
     if words.steps < 2:
         raise ConfigError(f"--steps {words.steps}", "at least 2", "leave it out for 300")
+    if words.seed < 0:
+        raise ConfigError(f"--seed {words.seed}", "0 or more", "leave it out for 0")
     findings = examine(recipe(words.overrides, words.config_dir), steps=words.steps, seed=words.seed, workers=True)
     for finding in findings:
         print(line(finding, colour=sys.stdout.isatty()))

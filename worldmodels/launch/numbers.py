@@ -61,4 +61,6 @@ def demand(cfg: DictConfig, ranges: Mapping[str, Range]) -> None:
         if not isinstance(value, kind) or isinstance(value, bool) or value < allowed.low:
             what = "a whole number" if allowed.whole else "a number"
             rest = ", or null" if allowed.optional else ""
-            raise ConfigError(f"{key}={value}", f"{what} of at least {allowed.low:g}{rest}", f"set {key} to one")
+            raise ConfigError(
+                f"{key}={value}", f"{what} of at least {allowed.low:g}{rest}", f"set {key} to such a number"
+            )
