@@ -96,6 +96,12 @@ def test_a_wrong_word_is_told_before_any_run_starts(capsys: pytest.CaptureFixtur
     assert not list(Path().rglob("status.json"))
 
 
+def test_an_unknown_launcher_is_told_with_all_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["train", "-m", *QUICK, "seed=0,1", "hydra/launcher=jobblib"]) == 2
+    told = capsys.readouterr().err
+    assert "basic, gpu_queue, joblib, submitit_local" in told
+
+
 def test_a_launcher_that_refuses_leaves_no_run_waiting(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["-m", *QUICK, "seed=0,1", "hydra/launcher=gpu_queue"]
     failed = Status("failed", ("seed=0",), attempt=1, error="as it was")

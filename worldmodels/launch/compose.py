@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
@@ -177,7 +178,16 @@ _READINGS: list[tuple[str, Callable[..., ConfigError]]] = [
 
 def _options(group: str) -> list[str]:
     folder = conf() / group
-    return sorted(path.stem for path in folder.glob("*.yaml")) if group and folder.is_dir() else []
+    ours = [path.stem for path in folder.glob("*.yaml")] if group and folder.is_dir() else []
+    return sorted({*ours, *(_stored(group) if group.startswith("hydra/") else [])})
+
+
+def _stored(group: str) -> list[str]:
+    """Choices that Hydra and its plugins bring themselves, such as the launcher joblib."""
+    tree: Any = ConfigStore.instance().repo
+    for part in group.split("/"):
+        tree = tree.get(part, {}) if isinstance(tree, dict) else {}
+    return [name.removesuffix(".yaml") for name in tree if name.endswith(".yaml")]
 
 
 def _keys_of_yaml() -> set[str]:
