@@ -41,6 +41,7 @@ def test_runs_are_the_same_as_train_would_make_and_a_failed_one_stops_no_other(
     assert names == {run_name([*common, f"stage.burst_at={value}"]) for value in ("null", "3")}
     good, bad = sorted(json.loads(Path("out.json").read_text()), key=lambda record: not record["success"])
     assert good["hyperparams"]["stage.burst_at"] is None
+    assert not {"study", "name", "paths.runs"} & set(good["hyperparams"])  # the original's are what a list says
     assert bad["returncode"] != 0
     told = capfd.readouterr()
     assert "burst_at=3" in told.err

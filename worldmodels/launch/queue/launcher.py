@@ -133,7 +133,8 @@ def _runs(jobs: Sequence[Job], tail: Sequence[str]) -> list[Run]:
         words = [word for word in job.words if _key(word) != "force"]
         argv = (sys.executable, "-m", "worldmodels", "train", *words, *tail)
         force = values.pop("force", False) is True
-        found.append(Run(job.folder.path, argv, tuple(words), label, values, force))
+        told = {key: value for key, value in values.items() if key not in UNTOLD}  # the original knew none of these
+        found.append(Run(job.folder.path, argv, tuple(words), label, told, force))
     return found
 
 
