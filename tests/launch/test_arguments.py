@@ -129,6 +129,7 @@ WRONG = [
     "env.sticky=abc", "stage.rates.model=abc", "data.sampler.length=x", "data.sampler=x", "model.recurrence.hidden=abc",
     "callback.film.windows=0", "stage.rates.actor=-1", "model.recurrence.deter=-3", "trainer.devices={}",
     "stage.model=null", "force=abc", "callback.heartbeat.every=-1",
+    "paths.runs=null", "paths.runs=3",
 ]  # fmt: skip
 
 
@@ -144,6 +145,32 @@ def test_a_wrong_value_anywhere_leaves_no_run_behind(
     assert "expected: " in error
     assert "do: " in error
     assert not list(tmp_path.iterdir())
+
+
+def wordy(note: Any, count: Any) -> None:
+    """Of a user who writes types as notes."""
+
+
+wordy.__annotations__ = {"note": "any number", "count": "int"}
+
+
+def test_annotations_that_are_no_types_take_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worldmodels.launch.arguments.get_object", lambda _: wordy)
+    cfg = OmegaConf.create({"part": {"_target_": "mine.wordy", "note": [], "count": 2}})
+    examine(cfg)
+    cfg.part.count = "x"
+    with pytest.raises(ConfigError, match=r"part\.count=x"):
+        examine(cfg)
+
+
+def test_a_type_that_is_imported_for_type_checkers_alone_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    cfg = config("train", ["logger=wandb", "logger.wandb.offline=perhaps", f"paths.run={tmp_path}"])
+    with pytest.raises(ConfigError) as told:
+        examine(cfg)
+    assert told.value.found == "logger.wandb.offline=perhaps"
 
 
 @pytest.mark.parametrize("word", ["stage.net.units=x", "stage.epsilon.steps=abc", "stage.net.encoder.depth=x"])

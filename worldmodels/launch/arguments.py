@@ -20,6 +20,9 @@ from worldmodels.core.options import Options
 from worldmodels.launch.hints import MAPPINGS, fits, members, told
 from worldmodels.launch.near import near
 
+# What a text that is no type here raises when it is evaluated.
+UNKNOWN = (NameError, AttributeError, SyntaxError, TypeError)
+
 
 def examine(cfg: DictConfig, late: Collection[str] = ()) -> None:
     """ConfigError for the first option, in this config or below, of another type than what takes it declares.
@@ -86,14 +89,31 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any] | None:
     """Types of the arguments by name; None if it takes any, or does not say."""
     try:
         signature = inspect.signature(target, eval_str=True)
-    except NameError:  # a type that is imported for type checkers alone
+    except UNKNOWN:  # a type that is imported for type checkers alone, which says nothing about the others
         signature = inspect.signature(target)
     except ValueError:  # a builtin without a signature
         return None
     parameters = signature.parameters.values()
     if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
         return None
-    return {parameter.name: parameter.annotation for parameter in parameters}
+    scope = _scope(target)
+    return {parameter.name: _evaluated(parameter.annotation, scope) for parameter in parameters}
+
+
+def _scope(target: Callable[..., Any]) -> dict[str, Any]:
+    """Names that the annotations of a function, or of a class's constructor, were written with."""
+    function = inspect.unwrap(target.__init__ if inspect.isclass(target) else target)
+    return getattr(function, "__globals__", {})
+
+
+def _evaluated(hint: Any, scope: dict[str, Any]) -> Any:
+    """The type that a text means; the text itself where that is not known here."""
+    if not isinstance(hint, str):
+        return hint
+    try:
+        return eval(hint, scope)
+    except UNKNOWN:
+        return hint
 
 
 def _check_names(cfg: DictConfig, hints: Mapping[str, Any], target: str) -> None:

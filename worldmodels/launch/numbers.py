@@ -39,6 +39,7 @@ RECORD = {
 
 
 SWITCHES = ("force", "explore")
+PLACES = ("paths.runs", "paths.recordings")
 LATE = ("paths.run",)  # set at launch
 
 
@@ -52,6 +53,9 @@ def demand(cfg: DictConfig, ranges: Mapping[str, Range]) -> None:
     for key in SWITCHES:
         if not isinstance(value := OmegaConf.select(cfg, key, default=True), bool):
             raise ConfigError(f"{key}={value}", "true or false", f"set {key} to one of them")
+    for key in PLACES:
+        if not isinstance(value := OmegaConf.select(cfg, key, default="any"), str):
+            raise ConfigError(f"{key}={'null' if value is None else value}", "a folder", f"set {key} to a path")
     check_place(cfg.get("study", "any"), cfg.get("name"))
     for key, allowed in ranges.items():
         value = OmegaConf.select(cfg, key, default=missing)
