@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import errno
 import importlib
@@ -94,7 +95,9 @@ def overview() -> str:
 
 
 def _headline(verb: str) -> str:
-    return (importlib.import_module(f"{__name__}.{verb.replace('-', '_')}").__doc__ or "").strip().partition("\n")[0]
+    """Read and not imported: some verbs import torch, which takes a second."""
+    text = Path(__file__).with_name(f"{verb.replace('-', '_')}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 
 def hydra_verb(config_name: str, argv: Sequence[str], task: Task, *, help_text: str) -> int:

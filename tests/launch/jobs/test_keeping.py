@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from worldmodels.core.errors import ConfigError
-from worldmodels.launch.jobs import keeping, roster
+from worldmodels.data.lock import Lock
+from worldmodels.launch.jobs import keeping, roster, table
 from worldmodels.launch.status import Status, process_start
 
 
@@ -23,10 +24,25 @@ def study(folder: Path, **states: str) -> Path:
 
 
 def test_failed_and_killed_runs_are_started_again_by_their_own_words(tmp_path: Path) -> None:
-    study(tmp_path, a="done", b="failed", c="killed", d="running", e="queued")
+    study(tmp_path, a="done", b="failed", c="killed", d="running")
     words = keeping.again(tmp_path, roster.runs(tmp_path), None)
     listed = next(word for word in words if word.startswith("hydra.sweeper.words=")).partition("=")[2]
     assert json.loads(Path(listed).read_text()) == [["seed=b"], ["seed=c"]]
+    assert "hydra/launcher=gpu_queue" in words
+
+
+def test_a_run_that_waits_without_a_sweep_is_said_so_and_started_again(tmp_path: Path) -> None:
+    study(tmp_path, a="queued")
+    assert "no sweep is at work" in table.remarks(roster.runs(tmp_path))[0]
+    words = keeping.again(tmp_path, roster.runs(tmp_path), None)
+    assert json.loads((tmp_path / ".again.json").read_text()) == [["seed=a"]]
+    lock = Lock(tmp_path / roster.SWEEP)
+    try:
+        assert table.remarks(roster.runs(tmp_path)) == []
+        with pytest.raises(ConfigError, match="no failed or killed run"):
+            keeping.again(tmp_path, roster.runs(tmp_path), None)
+    finally:
+        lock.release()
     assert "hydra/launcher=gpu_queue" in words
 
 

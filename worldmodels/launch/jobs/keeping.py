@@ -9,15 +9,15 @@ from pathlib import Path
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.files import write_text
 from worldmodels.data.lock import owner
-from worldmodels.launch.jobs.roster import Run
+from worldmodels.launch.jobs.roster import Run, stranded
 
 ARCHIVE = "archive"
 AGAIN = ("failed", "killed")
 
 
 def again(folder: Path, chosen: Sequence[Run], launcher: str | None) -> list[str]:
-    """The command line of `train` that starts the failed and killed ones again, each by its own words."""
-    left = [run for run in chosen if run.status.state in AGAIN]
+    """The command line of `train` that starts failed, killed and stranded ones again, each by its own words."""
+    left = [run for run in chosen if run.status.state in AGAIN or stranded(run)]
     if not left:
         raise ConfigError(
             f"no failed or killed run among {len(chosen)} in {folder}", "a run to start again", "see `jobs status`"

@@ -89,6 +89,12 @@ def sweeping(folder: Path) -> int | None:
     return owner(folder / SWEEP)
 
 
+def stranded(run: Run) -> bool:
+    """It waits, and nothing is there to start it: the sweep was stopped, and it is no job of a cluster."""
+    elsewhere = (run.status.launcher or "").startswith("submitit_")
+    return run.status.state == "queued" and not elsewhere and sweeping(run.folder.parent) is None
+
+
 def _runs(folder: Path) -> list[Path]:
     marks = ("status.json", "done.json", "config.yaml")
     inside = (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("."))

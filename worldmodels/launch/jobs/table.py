@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from worldmodels.evaluation.status import STATES, Status
-from worldmodels.launch.jobs.roster import Run, runs, sweeping
+from worldmodels.launch.jobs.roster import Run, runs, stranded, sweeping
 
 COLOURS = {"done": "green", "failed": "red", "killed": "yellow", "running": "cyan", "queued": "dim"}
 SILENT = 120.0  # seconds without a heartbeat after which a running run is said to be silent
@@ -88,6 +88,8 @@ def remarks(known: Sequence[Run]) -> list[str]:
 
 def _remark(run: Run) -> str:
     status = run.status
+    if stranded(run):
+        return "waits, but no sweep is at work: the same command starts it, or `worldmodels jobs retry`"
     silent = time.time() - status.heartbeat if status.state == "running" and status.heartbeat else 0.0
     if silent > SILENT:
         return f"silent for {duration(silent)}"
