@@ -65,6 +65,17 @@ def test_a_checkpoint_without_a_config_is_refused(tmp_path: Path) -> None:
         folder.claim({"seed": 0})
 
 
+def test_a_name_belongs_to_a_config_from_the_first_checkpoint_on(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.claim({"seed": 0})
+    folder.claim({"seed": 1})
+    assert folder.read_config() == {"seed": 1}
+    folder.last.parent.mkdir()
+    folder.last.touch()
+    with pytest.raises(ResumeError, match=r"(?s)another config.*seed: 1 -> 2"):
+        folder.claim({"seed": 2})
+
+
 def test_moving_aside_never_takes_a_place_that_is_taken(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         folder = Folder(tmp_path / "run")

@@ -113,7 +113,12 @@ class Folder:
         write_text(self.done, json.dumps(result, indent=2) + "\n")
 
     def check(self, config: Mapping[str, Any]) -> None:
-        """Refuse if the folder belongs to a run of another config."""
+        """Refuse if the folder belongs to a run of another config. It does from the first checkpoint on.
+
+        What failed or was killed before has nothing that could be continued, so its name is free for a mended config.
+        """
+        if self.config.is_file() and not (self.last.is_file() or self.done.is_file()):
+            return
         if self.config.is_file():
             changed = differences(self.read_config(), config)
             if changed:
