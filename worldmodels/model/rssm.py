@@ -156,6 +156,22 @@ class RSSM(nn.Module):
             cont=self.cont(feature),
         )
 
+    def nll(
+        self,
+        belief: RSSMBelief,
+        obs: Mapping[str, Tensor],
+        reward: Float[Tensor, "*batch"],
+        terminated: Bool[Tensor, "*batch"],
+    ) -> dict[str, Float[Tensor, "*batch"]]:
+        """How surprising an arrival is, in nats: `obs/<name>` for what is decoded, `reward` and `cont`.
+
+        These are the losses of the heads, so a squared error lacks its density's constant.
+        """
+        feature = belief.feature
+        seen = self.decoder.losses(self.decoder(feature), obs)
+        told = self.heads.losses(feature, reward, terminated)
+        return {**{f"obs/{name}": value for name, value in seen.items()}, **told}
+
     def reward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
         """Expected reward on arriving at a feature."""
         return self.heads.reward.mean(self.heads.reward(feature))
