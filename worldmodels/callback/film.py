@@ -17,7 +17,7 @@ from worldmodels.callback.watcher import Watcher
 from worldmodels.core.experience import Batch
 from worldmodels.core.options import Count
 from worldmodels.core.rng import Rng
-from worldmodels.evaluation.film import film, shoot
+from worldmodels.evaluation.film import film, filmable, shoot
 from worldmodels.evaluation.fresh import fresh
 from worldmodels.evaluation.openloop import Curve, merge, open_loop
 from worldmodels.evaluation.play import aside
@@ -30,8 +30,8 @@ class Film(Watcher):
     """An open-loop film and its errors by horizon, every `every` epochs and at the end: <folder>/<updates>.{gif,json}.
 
     The model sees `context` moments and imagines up to `horizon` more, given the actions that were taken; in episodes
-    that are held out, or played just now by the agent. Their means go into the meter's next row. Silent for stages
-    without a world model, named `model`, that decodes.
+    that are held out, or played just now by the agent. Their means go into the meter's next row. A model that decodes
+    no observation leaves no film, but its errors. Silent for stages without a world model, named `model`.
     """
 
     def __init__(
@@ -62,10 +62,11 @@ class Film(Watcher):
                 return
             length = {"context": self.context, "horizon": horizon}
             curve = merge([open_loop(model, batch, **length, rng=rng.torch) for batch in batches])
-            frames = film(
-                shoot(model, batches[0], **length, rng=rng.torch, windows=self.windows, name=_name(batches[0]))
-            )
-        self._keep(trainer, curve, encode_gif(frames))
+            name, gif = _name(batches[0]), None
+            if filmable(model, name):
+                shot = shoot(model, batches[0], **length, rng=rng.torch, windows=self.windows, name=name)
+                gif = encode_gif(film(shot))
+        self._keep(trainer, curve, gif)
 
     def _batches(self, trainer: L.Trainer, stage: L.LightningModule, rng: Rng) -> list[Batch]:
         """Held-out windows of the recording, or windows played just now; none without either."""
@@ -80,17 +81,19 @@ class Film(Watcher):
         played = fresh(recipe, stage.policy(), rng.child("play"), windows=8 * self.batches, length=length)
         return [played.to(stage.device)]
 
-    def _keep(self, trainer: L.Trainer, curve: Curve, gif: bytes) -> None:
+    def _keep(self, trainer: L.Trainer, curve: Curve, gif: bytes | None) -> None:
         self.newest = updates = trainer.global_step
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{updates:08d}"
-        path.with_suffix(".gif").write_bytes(gif)
+        if gif is not None:
+            path.with_suffix(".gif").write_bytes(gif)
         told = {"updates": updates, "env_steps": stream(trainer).env_steps, "rows": curve.rows()}
+        told["rare"] = {name: count.tolist() for name, count in curve.rare.items()}
         path.with_suffix(".json").write_text(json.dumps(told))
         meter = find(trainer, Meter)
         if meter is not None:
             means = {f"ahead/{name}": value for name, value in curve.means().items()}
-            meter.note({name: value for name, value in means.items() if name.endswith(("/open", "/closed"))})
+            meter.note({name: value for name, value in means.items() if not name.endswith(("/copy", "/mean"))})
 
 
 def _name(batch: Batch) -> str:

@@ -12,15 +12,18 @@ from torch import Tensor
 from worldmodels.callback.meter import Meter
 from worldmodels.callback.moment import epoch_ends, find, stream
 from worldmodels.callback.watcher import Watcher
+from worldmodels.core.experience import Batch
 from worldmodels.core.options import Count
 from worldmodels.evaluation.play import aside
+from worldmodels.evaluation.surprise import surprises
 from worldmodels.stage.stage import Stage
 
 
 class Held(Watcher):
     """Mean losses and metrics over held-out windows, as `held/<name>` in the meter's next row, every `every` epochs.
 
-    Silent where nothing is held out, as in online learning. The windows are the same every time.
+    Of a world model that tells also its negative log-likelihoods, after each look and one step before it. Silent where
+    nothing is held out, as in online learning. The windows are the same every time.
     """
 
     def __init__(self, every: Count) -> None:
@@ -39,10 +42,13 @@ class Held(Watcher):
 def held(stage: Stage, windows: Any) -> dict[str, float]:
     """Means over batches of windows."""
     found: dict[str, list[Tensor]] = defaultdict(list)
+    model: Any = getattr(stage, "model", None)
+    batches: list[Batch] = [batch.to(stage.device) for batch in windows]
     with aside(stage):
         torch.manual_seed(0)  # the same latents are drawn every time
-        for batch in windows:
-            losses, metrics = stage.losses(batch.to(stage.device))
+        for batch in batches:
+            losses, metrics = stage.losses(batch)
             for name, value in {**{f"loss/{key}": loss for key, loss in losses.items()}, **metrics}.items():
                 found[name].append(value)
-    return {name: float(torch.stack(values).mean()) for name, values in found.items()}
+        told = surprises(model, batches, torch.Generator().manual_seed(0)) if hasattr(model, "nll") else {}
+    return {name: float(torch.stack(values).mean()) for name, values in found.items()} | told

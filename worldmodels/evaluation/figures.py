@@ -20,11 +20,13 @@ COLOURS = {"#010203": "var(--ink)", "#040506": "var(--line)", "#070809": "var(--
 INK, LINE, ACCENT, SECOND = COLOURS
 PREDICTORS: dict[str, dict[str, Any]] = {
     "open": {"label": "imagined (eyes closed)", "color": ACCENT, "linewidth": 2.0},
+    "onestep": {"label": "imagined one step", "color": ACCENT, "linewidth": 1.2, "linestyle": "-."},
     "closed": {"label": "seen (eyes open)", "color": SECOND, "linewidth": 1.6},
     "copy": {"label": "last frame repeated", "color": INK, "linewidth": 1.0, "linestyle": "--"},
     "mean": {"label": "average frame", "color": INK, "linewidth": 1.0, "linestyle": ":"},
 }
-TITLES = {"mse": "squared error: {}", "wrong": "wrong cells per frame: {}", "nll": "surprise at the end (nats): {}"}
+TITLES = {"mse": "squared error: {}", "wrong": "wrong cells per frame: {}", "nll": "surprise (nats): {}"}
+RARE = {"reward_nonzero": "reward, where not 0", "cont_terminal": "cont, where the world ended"}
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "font.family": "sans-serif",
@@ -109,16 +111,21 @@ def horizon(rows: Rows) -> str:
                 pairs = [(row["horizon"], row.get(f"{quantity}/{predictor}")) for row in rows]
                 x, y = np.array([pair for pair in pairs if pair[1] is not None], float).reshape(-1, 2).T
                 axes.plot(x, y, **style)
-            kind, _, name = quantity.partition("/")
-            axes.set_title(TITLES.get(kind, "{}").format(name.removeprefix("obs/")))
+            axes.set_title(entitle(quantity))
             axes.set_ylim(bottom=0)
             finish(axes)
         for axes in frames[len(quantities) :]:
             axes.set_visible(False)
         figure.supxlabel("steps with closed eyes", color=INK, fontsize=8.5)
         handles, labels = frames[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=4, frameon=False, labelcolor=INK, fontsize=8.5)
+        figure.legend(handles, labels, loc="outside upper left", ncols=5, frameon=False, labelcolor=INK, fontsize=8)
         return svg(figure)
+
+
+def entitle(quantity: str) -> str:
+    """A quantity of the open loop in words."""
+    kind, _, name = quantity.partition("/")
+    return TITLES.get(kind, "{}").format(RARE.get(name, name.removeprefix("obs/")))
 
 
 def smooth(values: np.ndarray) -> np.ndarray:

@@ -54,6 +54,11 @@ def shoot(
     return Shot(model.spec.obs[name], real.cpu().numpy(), imagined.float().cpu().numpy(), context, valid.cpu().numpy())
 
 
+def filmable(model: Model, name: str) -> bool:
+    """Whether the model decodes that observation."""
+    return name in (model.decode(model.initial(1)).obs or {})
+
+
 def film(shot: Shot, size: int = 120) -> UInt8[np.ndarray, "M H W 3"]:
     """Sequences side by side: real, imagined, difference, and the error as it grows; each picture `size` pixels wide.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import isnan
 from typing import Protocol, TypeVar
 
 import torch
@@ -16,13 +17,18 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
 from worldmodels.core.protocols import WorldModel
 from worldmodels.core.spec import ArraySpec, EnvSpec
-from worldmodels.model.unroll import arrivals, follow, seen, track
+from worldmodels.evaluation import surprise
+from worldmodels.model.unroll import arrivals, follow, seen
 
 B_ = TypeVar("B_", bound=Belief)
+FIRST = 5  # steps of the open loop that pydreamer's `_open` metrics average
 
 
 class Model(WorldModel[B_], Protocol[B_]):
-    """A world model that knows which world it models."""
+    """A world model that knows which world it models.
+
+    One that also has `nll(belief, obs, reward, terminated)`, as model.rssm, is asked how surprised it was.
+    """
 
     spec: EnvSpec
 
@@ -45,28 +51,43 @@ class Curve:
     """Errors by horizon: errors[quantity][predictor] is (H,), the mean over count[h] windows; nan where there are none.
 
     Quantities: `mse/<name>` and `mse/reward`, squared errors per entry, with colours in [0, 1] (for symbols the share
-    that is wrong); `wrong/<name>`, cells per frame whose planes or symbols are not all right; `nll/cont` in nats.
-    Predictors: `open` loop (eyes closed), `closed` loop (eyes open), `copy` the last observation seen, and `mean`, the
-    average over the same windows.
+    that is wrong); `wrong/<name>`, cells per frame whose planes or symbols are not all right; `nll/<name>`,
+    `nll/reward` and `nll/cont`, what `surprise.nll` says; `nll/reward_nonzero` and `nll/cont_terminal`, the same where
+    there was a reward, or the world ended: `rare` counts those windows.
+    Predictors: `open` loop (eyes closed), `onestep` (eyes closed for this one step), `closed` loop (eyes open), `copy`
+    the last observation seen, and `mean`, the average over the same windows.
     """
 
     errors: Mapping[str, Mapping[str, Float[Tensor, " H"]]]
     count: Int64[Tensor, " H"]
+    rare: Mapping[str, Int64[Tensor, " H"]] = field(default_factory=dict)
+
+    def windows(self, quantity: str) -> Int64[Tensor, " H"]:
+        """In how many windows a quantity was measured."""
+        return self.rare.get(quantity, self.count)
 
     def means(self) -> dict[str, float]:
-        """One number for each quantity and predictor: the mean over all imagined moments."""
-        share = self.count / self.count.sum().clamp(min=1)
-        return {
-            f"{quantity}/{predictor}": float((error.nan_to_num() * share).sum())
-            for quantity, by in self.errors.items()
-            for predictor, error in by.items()
-        }
+        """One number for each quantity and predictor: the mean over all imagined moments.
+
+        `open_first5` is that of the first five. What was measured nowhere is left out.
+        """
+        found: dict[str, float] = {}
+        for quantity, by in self.errors.items():
+            for predictor, error in by.items():
+                found[f"{quantity}/{predictor}"] = self._mean(quantity, error)
+                if predictor == "open" and len(error) >= FIRST:
+                    found[f"{quantity}/open_first{FIRST}"] = self._mean(quantity, error[:FIRST])
+        return {name: value for name, value in found.items() if not isnan(value)}
+
+    def _mean(self, quantity: str, error: Float[Tensor, " h"]) -> float:
+        count = self.windows(quantity)[: len(error)]
+        return float((error.nan_to_num() * count).sum() / count.sum())
 
     def rows(self) -> list[dict[str, float | int | None]]:
         """A row for each horizon, for tables."""
         columns = {f"{q}/{p}": error.tolist() for q, by in self.errors.items() for p, error in by.items()}
         return [
-            {"horizon": h + 1, "windows": count, **{k: column[h] if count else None for k, column in columns.items()}}
+            {"horizon": h + 1, "windows": count, **{k: None if isnan(x[h]) else x[h] for k, x in columns.items()}}
             for h, count in enumerate(self.count.tolist())
         ]
 
@@ -74,53 +95,50 @@ class Curve:
 def merge(curves: Sequence[Curve]) -> Curve:
     """One curve over the windows of all."""
     count = torch.stack([curve.count for curve in curves]).sum(0)
+    rare = {name: torch.stack([curve.rare[name] for curve in curves]).sum(0) for name in curves[0].rare}
 
     def average(quantity: str, predictor: str) -> Tensor:
-        sums = [curve.errors[quantity][predictor].nan_to_num() * curve.count for curve in curves]
-        return torch.stack(sums).sum(0) / count
+        sums = [curve.errors[quantity][predictor].nan_to_num() * curve.windows(quantity) for curve in curves]
+        return torch.stack(sums).sum(0) / rare.get(quantity, count)
 
-    return Curve({q: {p: average(q, p) for p in by} for q, by in curves[0].errors.items()}, count)
+    return Curve({q: {p: average(q, p) for p in by} for q, by in curves[0].errors.items()}, count, rare)
 
 
 @torch.no_grad()
 def look(model: Model[B_], batch: Batch, *, context: int, horizon: int, rng: torch.Generator) -> Look:
     """Observe `context` moments of each window, then imagine `horizon` more with the actions that were taken."""
-    moments, found = context + horizon, batch.mask.shape[1] + 1
-    if context < 1 or horizon < 1 or moments > found:
-        raise ConfigError(
-            f"{context} observed and {horizon} imagined moments of windows with {found} observations",
-            f"at least one of each, {found} together at most",
-            "take longer windows, or a smaller context or horizon",
-        )
-    action = arrivals(model.spec, batch)[:, :moments]
-    embed = model.encode({name: frames[:, :moments] for name, frames in batch.obs.items()})
-    tracked = _track(model, action, embed, batch.first[:, :moments], rng)
-    last = tracked.map(lambda x: x[:, context - 1])
-    imagined = follow(model, last, action[:, context:], rng=rng)
-    valid = batch.mask[:, context - 1 : moments - 1].cumprod(1).bool()
-    return Look(context, model.decode(tracked), model.decode(imagined), valid)
+    seeing, blind = _believe(model, batch, context, horizon, rng)
+    return Look(context, model.decode(seeing), model.decode(blind), _valid(batch, context, horizon))
 
 
 @torch.no_grad()
 def open_loop(model: Model[B_], batch: Batch, *, context: int, horizon: int, rng: torch.Generator) -> Curve:
     """The errors of a model's imagination, beside those of two predictors that know nothing of the world."""
-    found = look(model, batch, context=context, horizon=horizon, rng=rng)
-    ahead = slice(context, context + horizon)
-    truth = _truth(model.spec, batch)
-    guesses = {
-        "open": _told(found.blind),
-        "closed": {name: value[:, ahead] for name, value in _told(found.seeing).items()},
-        "copy": {name: value[:, context - 1 : context] for name, value in truth.items() if name != "cont"},
-        "mean": _averages(model.spec, truth, batch),
+    seeing, blind = _believe(model, batch, context, horizon, rng)
+    valid, ahead = _valid(batch, context, horizon), slice(context, context + horizon)
+    before = seeing.map(lambda x: x[:, context - 1 : -1])
+    beliefs = {
+        "open": blind,
+        "closed": seeing.map(lambda x: x[:, ahead]),
+        "onestep": surprise.onestep(model, before, arrivals(model.spec, batch)[:, ahead], rng),
     }
-    count = found.valid.sum(0)
+    truth = _truth(model.spec, batch)
+    guesses = {name: _told(model.decode(belief)) for name, belief in beliefs.items()}
+    guesses["copy"] = {name: value[:, context - 1 : context] for name, value in truth.items() if name != "cont"}
+    guesses["mean"] = _averages(model.spec, truth, batch)
+    where = {name: mask[:, ahead] & valid for name, mask in surprise.rare(batch).items()}
     errors: dict[str, dict[str, Tensor]] = {}
     for predictor, guess in guesses.items():
+        found: dict[str, Tensor] = {}
         for name in guess.keys() & truth.keys():
-            for quantity, error in _errors(model.spec, name, guess[name], truth[name][:, ahead]).items():
-                total = torch.where(found.valid, error, 0).sum(0)
-                errors.setdefault(quantity, {})[predictor] = (total / count).cpu()
-    return Curve({name: errors[name] for name in sorted(errors)}, count.cpu())
+            found |= _errors(model.spec, name, guess[name], truth[name][:, ahead], likely=predictor != "copy")
+        if predictor in beliefs:
+            found |= surprise.nll(model, beliefs[predictor], batch, ahead)
+        for quantity, error in surprise.with_rare(found).items():
+            at = where.get(quantity, valid)
+            errors.setdefault(quantity, {})[predictor] = (torch.where(at, error, 0).sum(0) / at.sum(0)).cpu()
+    counts = {name: at.sum(0).cpu() for name, at in where.items() if name in errors}
+    return Curve({name: errors[name] for name in sorted(errors)}, valid.sum(0).cpu(), counts)
 
 
 def unit(array: ArraySpec, obs: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -128,9 +146,22 @@ def unit(array: ArraySpec, obs: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
     return obs.float() / 255 if array.kind == "image" else obs.float()
 
 
-def _track(model: Model[B_], action: Tensor, embed: Tensor, first: Tensor, rng: torch.Generator) -> B_:
-    own = getattr(model, "track", None)
-    return own(action, embed, first, rng=rng) if own else track(model, action, embed, first, rng=rng)
+def _believe(model: Model[B_], batch: Batch, context: int, horizon: int, rng: torch.Generator) -> tuple[B_, B_]:
+    """Beliefs with open eyes, (B, context + H, ...), and with eyes closed after `context`, (B, H, ...)."""
+    moments, found = context + horizon, batch.mask.shape[1] + 1
+    if context < 1 or horizon < 1 or moments > found:
+        raise ConfigError(
+            f"{context} observed and {horizon} imagined moments of windows with {found} observations",
+            f"at least one of each, {found} together at most",
+            "take longer windows, or a smaller context or horizon",
+        )
+    seeing = surprise.watch(model, batch, moments, rng)
+    last = seeing.map(lambda x: x[:, context - 1])
+    return seeing, follow(model, last, arrivals(model.spec, batch)[:, context:moments], rng=rng)
+
+
+def _valid(batch: Batch, context: int, horizon: int) -> Bool[Tensor, "B H"]:
+    return batch.mask[:, context - 1 : context + horizon - 1].cumprod(1).bool()
 
 
 def _told(prediction: Prediction) -> dict[str, Tensor]:
@@ -160,12 +191,14 @@ def _averages(spec: EnvSpec, truth: Mapping[str, Tensor], batch: Batch) -> dict[
 
 
 def _errors(
-    spec: EnvSpec, name: str, guess: Float[Tensor, "b h ..."], truth: Float[Tensor, "B H ..."]
+    spec: EnvSpec, name: str, guess: Float[Tensor, "b h ..."], truth: Float[Tensor, "B H ..."], *, likely: bool
 ) -> dict[str, Float[Tensor, "B H"]]:
-    """Errors of one head by the name of the quantity; guesses broadcast over windows and moments."""
+    """Errors of one head by the name of the quantity; guesses broadcast over windows and moments.
+
+    `likely`: guesses about yes or no are probabilities, so that they have a likelihood.
+    """
     if name == "cont":
-        guess = guess.clamp(1e-6, 1 - 1e-6).expand_as(truth)
-        return {"nll/cont": F.binary_cross_entropy(guess, truth, reduction="none")}
+        return {"nll/cont": _cross_entropy(guess, truth)}
     kind = spec.obs[name.removeprefix("obs/")].kind if name.startswith("obs/") else "vector"
     wrong = guess.round() != truth
     each = wrong.float() if kind == "symbols" else (guess - truth).square()
@@ -173,4 +206,11 @@ def _errors(
     found = {f"mse/{short}": each.flatten(2).mean(2) if each.dim() > 2 else each}
     if kind in ("planes", "symbols"):
         found[f"wrong/{short}"] = wrong.any(-1).flatten(2).sum(2).float()
+    if kind == "planes" and likely:
+        found[f"nll/{short}"] = _cross_entropy(guess, truth).flatten(2).sum(2)
     return found
+
+
+def _cross_entropy(guess: Tensor, truth: Tensor) -> Tensor:
+    guess = guess.clamp(1e-6, 1 - 1e-6).expand_as(truth)
+    return F.binary_cross_entropy(guess, truth, reduction="none")

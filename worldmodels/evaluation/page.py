@@ -105,18 +105,24 @@ def _learning(metrics: list[dict[str, Any]], scores: list[dict[str, Any]]) -> st
 
 
 def _imagination(folder: Path) -> str:
-    """The newest film, and its errors by horizon, that `callback.film` left."""
-    films = sorted((folder / "films").glob("*.gif"))
-    if not films:
+    """The newest film, and its errors by horizon, that `callback.film` left; a model without a decoder has no film."""
+    films, tables = (sorted((folder / "films").glob(f"*.{kind}")) for kind in ("gif", "json"))
+    rows = _json(tables[-1]).get("rows") if tables else None
+    if not films and not rows:
         return ""
-    told = _json(films[-1].with_suffix(".json"))
-    picture = f"<img class='film' alt='open-loop film' src='data:image/gif;base64,{encoded(films[-1])}'>"
-    drawn = f"<h3>Error by horizon</h3><figure>{figures.horizon(told['rows'])}</figure>" if told.get("rows") else ""
-    return (
-        "<section><h2>Imagination</h2><p>What happened, and what the model thought of it. While its eyes are open "
-        "(green) it sees every frame; then they close (orange), and it imagines what follows the actions that were "
-        f"taken.</p><figure>{picture}</figure>{drawn}</section>"
+    shown = (
+        "<p>What happened, and what the model thought of it. While its eyes are open (green) it sees every frame; then "
+        "they close (orange), and it imagines what follows the actions that were taken.</p><figure><img class='film' "
+        f"alt='open-loop film' src='data:image/gif;base64,{encoded(films[-1])}'></figure>"
+        if films
+        else ""
     )
+    told = (
+        "<p>By the number of steps since the eyes were closed. Surprise is the negative log-likelihood of what came, "
+        "summed over an observation; of squared errors, up to a constant.</p>"
+    )
+    drawn = f"<h3>Error by horizon</h3>{told}<figure>{figures.horizon(rows)}</figure>" if rows else ""
+    return f"<section><h2>Imagination</h2>{shown}{drawn}</section>"
 
 
 def _evaluations(scores: list[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from worldmodels.evaluation.figures import COLOURS, INK, STYLE, TITLES, finish, svg
+from worldmodels.evaluation.figures import COLOURS, INK, STYLE, entitle, finish, svg
 from worldmodels.evaluation.study import curves
 from worldmodels.evaluation.study.curves import Axis, Curve, Line
 from worldmodels.evaluation.study.group import Group, Grouping, best
@@ -99,8 +99,7 @@ def horizons(grouping: Grouping, env: str, quantities: Sequence[str]) -> str:
                 still = curves.ahead(runs, f"{quantity}/copy")
                 if still is not None:
                     axes.plot(still.x, still.middle, color=INK, linewidth=0.8, linestyle=":", alpha=0.7)
-            kind, _, name = quantity.partition("/")
-            axes.set_title(TITLES.get(kind, "{}").format(name.removeprefix("obs/")))
+            axes.set_title(entitle(quantity))
             axes.set_ylim(bottom=0)
             finish(axes)
         for axes in frames[len(quantities) :]:

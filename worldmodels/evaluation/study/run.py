@@ -142,8 +142,9 @@ def read(folder: Path, study: str) -> Run:
     scores = attempt("evaluation.jsonl", _scores, ())
     columns = attempt("metrics.csv", read_columns, {})
     films = sorted((folder / "films").glob("*.gif"))
-    told = f"films/{films[-1].stem}.json" if films else ""
-    ahead = attempt(told, lambda path: tuple(map(dict, _mapping(path)["rows"])), ()) if films else ()
+    tables = sorted((folder / "films").glob("*.json"))  # also where there is no film, for want of a decoder
+    told = f"films/{tables[-1].name}" if tables else ""
+    ahead = attempt(told, lambda path: tuple(map(dict, _mapping(path)["rows"])), ()) if tables else ()
     status = observe(folder)
     state = status.state if status else "unknown"
     problems += _missing(folder, state, result)
