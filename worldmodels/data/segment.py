@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,10 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
+from worldmodels.core.options import Count, Natural, Share
 from worldmodels.core.protocols import EnvRecipe, Learner
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.sampler import Uniform
+from worldmodels.data.shuffle import demand_cells, shuffled
 from worldmodels.data.store import EpisodeStore
 
 
@@ -25,19 +27,21 @@ class Segment:
     """What `conf/data/segment.yaml` becomes: windows from the episodes of a store, of which some are held out.
 
     `cross` lets windows run over an episode's end into the next one, `pad` lets them end early and masks the rest.
-    `workers` subprocesses gather batches in advance; they are the same batches.
+    `workers` subprocesses gather batches in advance; they are the same batches. `shuffle=cells` puts the cells of every
+    frame, also of the held-out ones, in a random order of its own: a control that knows no layout and no dynamics.
     """
 
     store: str | None
-    length: int = 64
-    batch: int = 16
-    updates: int = 1000  # in an epoch, at whose end checkpoints are cut
-    workers: int = 0
+    length: Count = 64
+    batch: Count = 16
+    updates: Count = 1000  # in an epoch, at whose end checkpoints are cut
+    workers: Natural = 0
     cross: bool = False
     pad: bool = False
-    held_out: float = 0.1  # share of the episodes
+    held_out: Share = 0.1  # of the episodes
     split_seed: int = 0
-    held_batches: int = 8  # in a validation
+    held_batches: Natural = 8  # in a validation
+    shuffle: Literal["cells"] | None = None
 
     def __post_init__(self) -> None:
         if self.updates < 1 or self.workers < 0 or self.held_batches < 0:
@@ -63,6 +67,8 @@ class Segment:
         """The store's; SpecError if an env is given that differs."""
         store = EpisodeStore.open(self.folder(), spec=None if recipe is None else recipe.spec())
         try:
+            if self.shuffle is not None:
+                demand_cells(store.spec.obs)
             return store.spec
         finally:
             store.close()
@@ -80,18 +86,22 @@ class Segment:
 class Windows(Dataset[Batch]):
     """Batch n of a sequence, a function of the generator's name and n alone. May be sent to another process."""
 
-    def __init__(self, store: EpisodeStore, sampler: Uniform, rng: Rng) -> None:
-        self.store, self.sampler, self.rng = store, sampler, rng
+    def __init__(self, store: EpisodeStore, sampler: Uniform, rng: Rng, *, shuffle: bool = False) -> None:
+        self.store, self.sampler, self.rng, self.shuffle = store, sampler, rng, shuffle
 
     def __getitem__(self, index: int) -> Batch:
-        return self.sampler.sample(self.store, self.rng.child(index))
+        rng = self.rng.child(index)
+        batch = self.sampler.sample(self.store, rng)
+        return shuffled(batch, self.store.spec.obs, rng.child("shuffle")) if self.shuffle else batch
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.store.folder, "sampler": self.sampler, "rng": (self.rng.entropy, self.rng.names)}
+        rng = (self.rng.entropy, self.rng.names)
+        return {"folder": self.store.folder, "sampler": self.sampler, "rng": rng, "shuffle": self.shuffle}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         seed, names = state["rng"]
-        self.__init__(EpisodeStore.open(state["folder"]), state["sampler"], Rng(seed, *names))
+        store = EpisodeStore.open(state["folder"])
+        self.__init__(store, state["sampler"], Rng(seed, *names), shuffle=state["shuffle"])
 
 
 class SegmentStream:
@@ -138,7 +148,7 @@ class SegmentStream:
     def _windows(self, numbers: np.ndarray, rng: Rng) -> Windows:
         plan = self.plan
         sampler = Uniform(plan.length, plan.batch, cross=plan.cross, pad=plan.pad, among=numbers)
-        return Windows(self.store, sampler, rng)
+        return Windows(self.store, sampler, rng, shuffle=plan.shuffle is not None)
 
     def _load(self, windows: Windows, indices: Sequence[int]) -> DataLoader[Batch]:
         collate: Any = _as_it_is

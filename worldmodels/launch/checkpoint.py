@@ -10,20 +10,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from worldmodels.core.errors import ResumeError
-from worldmodels.launch.folder import differences
+from worldmodels.core.errors import ConfigError, ResumeError
+from worldmodels.launch.folder import Folder, differences
+from worldmodels.launch.near import near
 
 SHOWN = 8  # lines of what differs
 DO = "put the run's own checkpoint back, or start over with force=true (the old folder is kept beside it)"
 
 
-def read(path: Path) -> dict[str, Any]:
+def find(folder: Folder, name: str) -> Path:
+    """A run's checkpoint by its name: last, best, or that of any other file beside them."""
+    path = folder.last.parent / f"{name}.ckpt"
+    if path.is_file():
+        return path
+    there = sorted(each.stem for each in folder.last.parent.glob("*.ckpt"))
+    raise ConfigError(
+        f"{folder.path} has no {path.name}",
+        f"one of {', '.join(there)}{near(name, there)}" if there else "a run that has cut a checkpoint",
+        f"take checkpoint={there[-1]}" if there else "train it longer; `worldmodels train` cuts one at epoch ends",
+    )
+
+
+def read(path: Path, do: str = DO) -> dict[str, Any]:
     """What a checkpoint holds, on the CPU, without reading tensors before they are used."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, EOFError, UnpicklingError) as error:  # what torch says about a file that is cut or foreign
         reason = next(iter(str(error).splitlines()), "it is empty")
-        raise ResumeError(f"{path} can not be read: {reason}", "a whole checkpoint", DO) from error
+        raise ResumeError(f"{path} can not be read: {reason}", "a whole checkpoint", do) from error
 
 
 def demand(path: Path, config: Mapping[str, Any], stage: nn.Module) -> list[str]:

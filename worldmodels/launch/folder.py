@@ -109,6 +109,11 @@ class Folder:
         """What the finished run returned; None while it is not finished."""
         return json.loads(self.done.read_text()) if self.done.is_file() else None
 
+    def answer(self, budget: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The result, if the run is finished and this budget would add nothing to it."""
+        done = self.result()
+        return done if done is not None and (done["budget"] == budget or _had(done, budget)) else None
+
     def finish(self, result: Mapping[str, Any]) -> None:
         write_text(self.done, json.dumps(result, indent=2) + "\n")
 
@@ -151,9 +156,15 @@ class Folder:
         return aside
 
 
+def _had(result: Mapping[str, Any], budget: Mapping[str, Any]) -> bool:
+    """Whether a finished run had reached a limit of this budget, for the first one reached ends a run."""
+    used = {"updates": result["updates"], "env_steps": result["env_steps"], "hours": result["minutes"] / 60}
+    return any(limit is not None and used[name] >= limit for name, limit in budget.items())
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Lines `key: old -> new` for every key that would change the run; those in FREE, such as cadences, do not."""
-    was, now = _flat(old), _flat(new)
+    was, now = flat(old), flat(new)
     return [
         f"{key}: {was.get(key, 'absent')} -> {now.get(key, 'absent')}"
         for key in sorted({*was, *now})
@@ -161,7 +172,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Leaves by dotted key; empty mappings are leaves."""
     if isinstance(tree, Mapping) and tree:
-        return {key: leaf for name, value in tree.items() for key, leaf in _flat(value, f"{prefix}{name}.").items()}
+        return {key: leaf for name, value in tree.items() for key, leaf in flat(value, f"{prefix}{name}.").items()}
     return {prefix.removesuffix("."): tree}

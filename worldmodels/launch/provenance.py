@@ -10,6 +10,7 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,18 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def record(path: Path, *, resume: str) -> None:
+def record(path: Path, *, resume: str, init: Mapping[str, Any] | None = None) -> None:
     """Append this session to the run's provenance; the first entry is where the run began.
 
     resume says what an interruption costs: `exact` nothing, `episode` the episodes that were open, since their world
-    can not be saved.
+    can not be saved. init tells of the run whose weights this one began with, empty for none; None, for a run that goes
+    on, keeps what was told when it began.
     """
-    sessions = json.loads(path.read_text())["sessions"] if path.is_file() else []
-    write_text(path, json.dumps({"resume": resume, "sessions": [*sessions, provenance()]}, indent=2) + "\n")
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    begun = known.get("init") if init is None else init
+    sessions = [*known.get("sessions", ()), provenance()]
+    told = {"resume": resume, **({"init": begun} if begun else {}), "sessions": sessions}
+    write_text(path, json.dumps(told, indent=2) + "\n")
 
 
 def _git() -> dict[str, Any]:

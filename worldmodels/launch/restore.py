@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -99,10 +98,10 @@ class Run:
 
 
 def load(folder: str | PathLike[str], checkpoint: str = "last") -> Run:
-    """The run of a folder, on the CPU whatever it was trained on. `checkpoint` is `last` or `best`."""
+    """The run of a folder, on the CPU whatever it was trained on. `checkpoint` is `last`, `best`, or another's name."""
     found = Folder(Path(folder))
     config = found.read_config()
-    path = _checkpoint(found, checkpoint)
+    path = checkpoint_file.find(found, checkpoint)
     spec = EnvSpec.from_json(json.loads(found.spec.read_text()))
     state = checkpoint_file.read(path)["state_dict"]
     with torch.random.fork_rng():
@@ -110,17 +109,3 @@ def load(folder: str | PathLike[str], checkpoint: str = "last") -> Run:
     checkpoint_file.fit(path, state, stage)
     stage.load_state_dict(state)
     return Run(found, config, spec, stage.eval())
-
-
-def _checkpoint(folder: Folder, name: str) -> Path:
-    known: dict[str, Path] = {"last": folder.last, "best": folder.best}
-    if name not in known:
-        raise ConfigError(f"checkpoint={name!r}", f"one of {', '.join(known)}", "choose one of them")
-    if not known[name].is_file():
-        there: Sequence[str] = [key for key, path in known.items() if path.is_file()]
-        raise ConfigError(
-            f"{folder.path} has no {known[name].name}",
-            "a run that has cut a checkpoint",
-            f"take checkpoint={there[0]!r}" if there else "train it longer; `worldmodels train` cuts one at epoch ends",
-        )
-    return known[name]

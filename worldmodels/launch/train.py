@@ -24,7 +24,7 @@ from worldmodels.data.lock import Lock
 from worldmodels.evaluation.page import write_page
 from worldmodels.evaluation.play import aside
 from worldmodels.evaluation.table import JsonTable
-from worldmodels.launch import checkpoint, console
+from worldmodels.launch import checkpoint, console, init
 from worldmodels.launch.build import Parts, build
 from worldmodels.launch.compose import make, plain
 from worldmodels.launch.folder import Folder, run_name
@@ -63,12 +63,14 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
         cfg.paths.run = "."  # in the kept config, paths are relative to the folder, which may be moved
         config = plain(cfg)
         cfg.paths.run = str(folder.path)
+    init.demand(config["init"])
     lock = Lock(_prepared(folder, force=cfg.force) / ".lock")
     try:
-        done = folder.result()
+        done = folder.answer(config["budget"])
         folder.check(config)
-        if done is not None and done["budget"] == config["budget"]:
-            console.say("this run is finished; force=true starts it over and keeps the old folder")
+        if done is not None:
+            more = "" if done["budget"] == config["budget"] else ", and has had this budget and more"
+            console.say(f"this run is finished{more}; force=true starts it over and keeps the old folder")
             console.show(folder, done)
             return Outcome(folder, done)
         folder.done.unlink(missing_ok=True)
@@ -99,13 +101,17 @@ def _run(cfg: DictConfig, config: dict[str, Any], folder: Folder) -> Outcome:
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     parts = build(cfg, config, folder)
-    folder.claim(config)  # not before: what can not be built leaves the name to the next try
     resumed = folder.last if folder.last.is_file() else None
+    begun = None if resumed else init.begin(config, parts.stage, parts.spec)
+    folder.claim(config)  # not before: what can not be built leaves the name to the next try
     notes = checkpoint.demand(resumed, config, parts.stage) if resumed else []
     write_text(folder.spec, json.dumps(parts.spec.to_json(), indent=2) + "\n")
-    record(folder.path / "provenance.json", resume=_resume(parts))
+    origin = None if resumed else begun.to_json() if begun else {}
+    record(folder.path / "provenance.json", resume=_resume(parts), init=origin)
     check = preflight(config, parts.stage, parts.spec, folder.path)
-    console.begin(folder, resumed, replace(check, warnings=[*check.warnings, *notes]))
+    lines = [*([f"init     {begun.told()}"] if begun else []), *check.lines]
+    remarks = begun.remarks if begun else ()
+    console.begin(folder, resumed, replace(check, lines=lines, warnings=[*check.warnings, *remarks, *notes]))
     try:
         parts.trainer.fit(parts.stage, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
         interrupt = find(parts.trainer, Interrupt)

@@ -9,7 +9,7 @@ from worldmodels.launch.near import near
 
 DEMO = "+experiment=dreamer_minatar"
 LISTED = "hydra/sweeper=json_list"
-NULLABLE = ("env", "model", "logger", "policy")  # groups of which there may be none
+NULLABLE = ("env", "model", "logger", "policy", "arm")  # groups of which there may be none
 HYDRA = {
     *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r"),
     *("--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
@@ -19,7 +19,12 @@ HYDRA = {
 
 def without_null(words: Sequence[str], groups: Collection[str]) -> list[str]:
     """`model=null` as Hydra wants to hear it, `~model`; ConfigError for a group that every run needs."""
-    return [_without_null(word, groups) for word in words]
+    return [_without_null(word, groups) for word in with_init(words)]
+
+
+def with_init(words: Sequence[str]) -> list[str]:
+    """`init=<folder>` as `init.run=<folder>`, so that init.modules and its like may stand beside it."""
+    return [f"init.run={word[len('init=') :]}" if word.startswith("init=") else word for word in words]
 
 
 def _without_null(word: str, groups: Collection[str]) -> str:
@@ -54,6 +59,7 @@ def with_demo(argv: Sequence[str]) -> list[str]:
 
     Where a list of runs is given, that holds for each line of it, and nothing is added here.
     """
+    argv = with_init(argv)
     chosen = {word.lstrip("+~").partition("=")[0] for word in argv}
     if chosen & {"experiment", "env", "model", "data", "stage"} or LISTED in argv:
         return [*argv]

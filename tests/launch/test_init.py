@@ -1,0 +1,160 @@
+"""A run begins with another run's weights: module by module, or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from runs import assert_same_run
+from torch import Tensor
+
+from worldmodels.core.errors import ConfigError, ResumeError, SpecError
+from worldmodels.launch import init
+from worldmodels.launch.build import build_stage
+from worldmodels.launch.compose import config, make, plain
+from worldmodels.launch.folder import run_name
+from worldmodels.launch.train import train
+from worldmodels.launch.words import with_init
+
+WORDS = ["env=dummy", "data=replay", "model.encoder.units=8", "model.encoder.layers=1", "model.encoder.depth=2"]
+WORDS += [f"model.recurrence.{size}" for size in ("deter=8", "blocks=2", "stoch=2", "classes=4", "hidden=8")]
+WORDS += ["data.warmup=64", "data.width=2", "data.updates=2", "data.sampler.length=4", "data.sampler.batch=2"]
+WORDS += ["evaluation.episodes=2", "evaluation.limit=20", "callback.film=null", "callback.score=null"]
+ACTING = [*WORDS, "stage=dreamer"]
+WATCHING = [*WORDS, "stage=world_model", "env=dummy", "data=replay"]
+
+
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def built(words: list[str]) -> tuple[Any, Any, dict[str, Any]]:
+    """Stage, spec and config of a command line."""
+    cfg = config("train", words)
+    spec = make(cfg.env).spec()
+    return build_stage(cfg, spec), spec, plain(cfg)
+
+
+def kept(name: str, words: list[str]) -> dict[str, Tensor]:
+    """The folder of a run that has these weights in its last checkpoint, as far as `init` reads it."""
+    stage, spec, told = built([*words, "seed=7"])
+    folder = Path(name)
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(told))
+    (folder / "spec.json").write_text(json.dumps(spec.to_json()))
+    torch.save({"state_dict": stage.state_dict(), "global_step": 5}, folder / "checkpoints" / "last.ckpt")
+    return stage.state_dict()
+
+
+def begun(*words: str) -> tuple[dict[str, Tensor], dict[str, Tensor], init.Begun | None]:
+    """Weights before and after, and what was told."""
+    stage, spec, told = built(list(words))
+    before = {name: tensor.clone() for name, tensor in stage.state_dict().items()}
+    return before, stage.state_dict(), init.begin(told, stage, spec)
+
+
+def test_the_modules_that_are_named_are_the_others_and_all_else_is_as_it_was() -> None:
+    theirs = kept("other", ACTING)
+    before, after, told = begun(*ACTING, "init=other", "init.modules=[encoder,rssm]")
+    for name, tensor in after.items():
+        loaded = name.startswith(("model.encoder.", "model.rssm."))
+        assert torch.equal(tensor, (theirs if loaded else before)[name]), name
+    moved = [name for name in after if not torch.equal(after[name], before[name])]
+    assert any("encoder" in name for name in moved)
+    assert any("rssm" in name for name in moved)
+    assert told is not None
+    assert (told.modules, told.updates) == (("encoder", "rssm"), 5)
+    assert set(told.fresh) == {"decoder", "heads", "actor", "critic", "slow_critic", "normaliser"}
+
+
+@pytest.mark.parametrize(("there", "here"), [(WATCHING, ACTING), (ACTING, WATCHING)])
+def test_without_names_it_is_the_world_model_whatever_stage_has_it(there: list[str], here: list[str]) -> None:
+    theirs = kept("other", there)
+    before, after, _ = begun(*here, "init=other")
+    for name, tensor in after.items():
+        assert torch.equal(tensor, (theirs if name.startswith("model.") else before)[name]), name
+
+
+@pytest.mark.parametrize("words", [["init=null"], ["init=other", "init.modules=[]"]])
+def test_nothing_is_loaded_where_nothing_is_asked_for(words: list[str]) -> None:
+    before, after, told = begun(*ACTING, *words)
+    assert told is None
+    assert all(torch.equal(after[name], before[name]) for name in after)
+
+
+def test_what_does_not_fit_is_told_by_module_and_tensor_with_a_list_that_works() -> None:
+    kept("other", [*ACTING, "model.recurrence.deter=12"])
+    stage, spec, told = built([*ACTING, "init=other"])
+    before = {name: tensor.clone() for name, tensor in stage.state_dict().items()}
+    with pytest.raises(SpecError) as refused:
+        init.begin(told, stage, spec)
+    text = str(refused.value)
+    assert "rssm: cell.hidden.bias is (12,) in the checkpoint and (8,) here" in text
+    assert "init.modules=[encoder]" in text
+    assert "model.recurrence.deter=12" in text
+    assert all(torch.equal(tensor, before[name]) for name, tensor in stage.state_dict().items()), "half was loaded"
+    assert begun(*ACTING, "init=other", "init.modules=[encoder]")[2] is not None
+    assert begun(*ACTING, "init=other", "model.recurrence.deter=12")[2] is not None
+
+
+def test_a_checkpoint_of_another_world_says_what_differs_there() -> None:
+    kept("other", [*ACTING, "env.game=dot"])
+    with pytest.raises(SpecError, match=r"(?s)another one: obs\['image'\]: absent here, .*encoder: .*rssm") as refused:
+        begun(*ACTING, "init=other")
+    assert "take the same world in both" in str(refused.value)
+    _, _, told = begun(*ACTING, "init=other", "init.modules=[heads]")
+    assert told is not None
+    assert "obs[" in told.remarks[0], "it fits, but a reader should know"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["init.modules=[encodr]"], r"did you mean encoder or decoder\?"),
+        (["init.modules=encoder"], r"write init\.modules=\[encoder,rssm\]"),
+        (["init.checkpoint=best"], r"no best\.ckpt\n.*one of last"),
+        (["init=nowhere"], r"nowhere is not a run folder"),
+        (["init.run=3"], r"init\.run=3"),
+    ],
+)
+def test_what_can_not_be_begun_with_is_told(words: list[str], told: str) -> None:
+    kept("other", ACTING)
+    with pytest.raises(ConfigError, match=rf"(?s){told}"):
+        begun(*ACTING, "init=other", *words)
+
+
+def test_half_a_checkpoint_is_refused() -> None:
+    kept("other", ACTING)
+    file = Path("other/checkpoints/last.ckpt")
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(ResumeError, match=r"give another run or init\.checkpoint"):
+        begun(*ACTING, "init=other")
+
+
+def test_a_run_goes_on_from_its_own_checkpoint_even_if_the_first_one_has_gone() -> None:
+    kept("other", ACTING)
+    words = [*ACTING, "init=other", "seed=1"]
+
+    def run(name: str, updates: int) -> Path:
+        return train(config("train", [*words, f"name={name}", f"budget.updates={updates}"])).folder.path
+
+    whole = run("whole", 4)
+    cut = run("cut", 2)
+    shutil.rmtree("other")
+    assert_same_run(whole, run("cut", 4))
+    told = json.loads((cut / "provenance.json").read_text())
+    assert len(told["sessions"]) == 2
+    assert told["init"] == json.loads((whole / "provenance.json").read_text())["init"]
+    assert {"folder", "checkpoint", "sha256", "modules", "commit"} <= told["init"].keys()
+
+
+def test_init_stands_for_init_run_and_is_part_of_a_name() -> None:
+    words = with_init(["stage=dreamer", "init=runs/a"])
+    assert words == ["stage=dreamer", "init.run=runs/a"]
+    assert run_name(words) != run_name(words[:1])

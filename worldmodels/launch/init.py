@@ -1,0 +1,196 @@
+"""Weights to begin with: modules of another run's checkpoint in a stage that has learned nothing yet.
+
+A module is what `worldmodels count` prints: the first part of a weight's name that is not a wrapper, so `encoder` is
+`model.encoder` of any stage that has a world model. The optimizer begins fresh and updates are counted from 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from worldmodels.core.errors import ConfigError, SpecError
+from worldmodels.core.spec import EnvSpec
+from worldmodels.launch import checkpoint
+from worldmodels.launch.count import WRAPPERS
+from worldmodels.launch.folder import Folder, flat
+from worldmodels.launch.json_list import word
+from worldmodels.launch.near import near
+
+SHOWN = 3  # tensors of a module that are told
+OPTIONS = 8  # of a model
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a run began with. `remarks`: in what the other run's world differs, although the weights fit."""
+
+    folder: str
+    checkpoint: str
+    sha256: str
+    updates: int
+    modules: tuple[str, ...]
+    fresh: tuple[str, ...]
+    commit: str | None
+    dirty: bool | None
+    command: str | None
+    remarks: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name != "remarks"}
+
+    def told(self) -> str:
+        rest = f"; {', '.join(self.fresh)} fresh" if self.fresh else ""
+        return f"{', '.join(self.modules)} of {self.folder}, {self.checkpoint} at {self.updates:,} updates{rest}"
+
+
+def demand(options: Mapping[str, Any]) -> None:
+    """ConfigError if `init` holds something that is not a folder, a name, and a list of names."""
+    run, name, modules = options["run"], options["checkpoint"], options["modules"]
+    if run is not None and not isinstance(run, str):
+        raise ConfigError(f"init.run={run}", "the folder of a run, or null", "give init=runs/<study>/<name>")
+    if not isinstance(name, str):
+        raise ConfigError(f"init.checkpoint={name}", "last, best, or a checkpoint's name", "correct it")
+    if modules is not None and not (isinstance(modules, list) and all(isinstance(each, str) for each in modules)):
+        raise ConfigError(f"init.modules={modules}", "a list of names, or null", "write init.modules=[encoder,rssm]")
+
+
+def begin(config: Mapping[str, Any], stage: nn.Module, spec: EnvSpec) -> Begun | None:
+    """Load what a config's `init` asks for; None if that is nothing. Nothing is loaded unless everything fits."""
+    options = config["init"]
+    demand(options)
+    if options["run"] is None or options["modules"] == []:
+        return None
+    folder = Folder(Path(options["run"]))
+    theirs = folder.read_config()
+    path = checkpoint.find(folder, options["checkpoint"])
+    do = "give another run or init.checkpoint, or leave init out"
+    kept = checkpoint.read(path, do)
+    here, there = parts(stage.state_dict()), parts(kept["state_dict"])
+    chosen = _chosen(options["modules"], stage, here)
+    told = f"the world of {folder.path} is another one: "
+    world = EnvSpec.from_json(json.loads(folder.spec.read_text()))
+    differences = tuple(told + each for each in spec.differences(world))
+    _fit(path, chosen, here, there, differences, _sizes(theirs, config))
+    own = stage.state_dict()
+    for name in chosen:
+        own |= {key: there[name][short] for short, key in _keys(own, name).items()}
+    stage.load_state_dict(own)
+    fresh = tuple(name for name in here if name not in chosen)
+    return Begun(
+        str(folder.path), path.name, _hash(path), int(kept.get("global_step", 0)), tuple(chosen), fresh,
+        **_origin(folder), remarks=differences,
+    )  # fmt: skip
+
+
+def parts(weights: Weights) -> dict[str, dict[str, Tensor]]:
+    """Weights by module, and by their names within it."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in weights.items():
+        module, short = _parted(key)
+        found.setdefault(module, {})[short] = tensor
+    return found
+
+
+def _parted(key: str) -> tuple[str, str]:
+    """`model.encoder.net.0.weight` as `encoder` and `net.0.weight`. What a wrapper itself owns is of the wrapper."""
+    names = key.split(".")
+    while len(names) > 2 and names[0] in WRAPPERS:
+        names = names[1:]
+    return names[0], ".".join(names[1:])
+
+
+def _keys(weights: Weights, module: str) -> dict[str, str]:
+    pairs = {key: _parted(key) for key in weights}
+    return {short: key for key, (owner, short) in pairs.items() if owner == module}
+
+
+def _chosen(modules: Sequence[str] | None, stage: nn.Module, here: Mapping[str, Any]) -> list[str]:
+    """Names of modules; `model` and its like stand for all that they hold, and are meant if nothing is said."""
+    wrapped = {
+        name: list(dict.fromkeys(_parted(f"{name}.{key}")[0] for key in inner.state_dict()))
+        for name in WRAPPERS
+        if isinstance(inner := getattr(stage, name, None), nn.Module)
+    }
+    asked = [*wrapped] if modules is None else modules
+    known = [*here, *(name for name in wrapped if name not in here)]
+    for name in asked:
+        if name not in known:
+            raise ConfigError(
+                f"init.modules: {type(stage).__name__} has no module {name!r}",
+                f"some of {', '.join(known)}{near(name, known)}",
+                f"correct it; all of them are init.modules=[{','.join(here)}]",
+            )
+    return list(dict.fromkeys(each for name in asked for each in wrapped.get(name, [name])))
+
+
+def _fit(
+    path: Path,
+    chosen: Sequence[str],
+    here: Mapping[str, Weights],
+    there: Mapping[str, Weights],
+    differences: Sequence[str],
+    sizes: str,
+) -> None:
+    """SpecError with the modules and tensors that have another shape, and with the modules that would do."""
+    wrong = {name: lines for name in chosen if (lines := _misfits(here[name], there.get(name)))}
+    if not wrong:
+        return
+    lines = [*differences, *(f"{name}: {line}" for name, each in wrong.items() for line in _cut(each))]
+    fit = [name for name in chosen if name not in wrong]
+    some = [f"init.modules=[{','.join(fit)}] takes those that fit"] if fit else ["no module of it fits"]
+    some += ["take the same world in both, or a checkpoint of this one"] if differences else [sizes]
+    raise SpecError(
+        f"{path} does not fit into this {'run' if differences else 'model'}:\n    " + "\n    ".join(lines),
+        f"weights of the same names and shapes in {', '.join(chosen)}",
+        "; or ".join(some),
+    )
+
+
+def _misfits(mine: Weights, its: Weights | None) -> list[str]:
+    if its is None:
+        return ["absent from the checkpoint"]
+    return [
+        f"{name} is {_shape(its.get(name))} in the checkpoint and {_shape(mine.get(name))} here"
+        for name in dict.fromkeys([*mine, *its])
+        if _shape(mine.get(name)) != _shape(its.get(name))
+    ]
+
+
+def _cut(lines: Sequence[str]) -> list[str]:
+    more = [f"and {len(lines) - SHOWN} more tensors"] if len(lines) > SHOWN else []
+    return [*lines[:SHOWN], *more]
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else str(tuple(tensor.shape))
+
+
+def _sizes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """The other run's model, as words to paste."""
+    there, here = ({**flat(config.get("model") or {}, "model.")} for config in (theirs, ours))
+    other = [f"{key}={word(value)}" for key, value in there.items() if key in here and value != here[key]]
+    if not other:
+        return "take the checkpoint of a run with this model"
+    more = " and so on, as its config.yaml says" if len(other) > OPTIONS else ""
+    return f"take that run's model: {' '.join(other[:OPTIONS])}{more}"
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _origin(folder: Folder) -> dict[str, Any]:
+    """Which code made the weights, by the last session of their run."""
+    path = folder.path / "provenance.json"
+    sessions = json.loads(path.read_text())["sessions"] if path.is_file() else []
+    last = sessions[-1] if sessions else {}
+    return {name: last.get(name) for name in ("commit", "dirty", "command")}
