@@ -107,10 +107,11 @@ def dreamer(world: Dummy, rate: float, imagination: Imagination) -> tuple[Dreame
     model = partial(
         RSSM,
         encoder=partial(Encoder, **size, grid="mlp"),
-        recurrence=partial(Recurrence, deter=32, stoch=4, classes=8, hidden=32, gru="norm", norm="layer"),
+        recurrence=partial(Recurrence, deter=32, stoch=4, classes=8, hidden=32, gru="dv2"),
         decoder=partial(Decoder, **size, grid="mlp"),
         reward=number,
         cont=partial(BinaryHead, **size),
+        norm="layer",
     )
     rates = {"model": 3e-3, "actor": rate, "critic": rate}
     stage = Dreamer(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import pytest
@@ -18,9 +19,9 @@ from worldmodels.ops.categorical import draw, mixed
 SPEC = EnvSpec("tiny", {"grid": ArraySpec((5, 5, 3), "bool", "planes")}, action_size=4)
 
 
-def make(spec: EnvSpec = SPEC, **sizes: object) -> RSSM:
+def make(spec: EnvSpec = SPEC, style: Mapping[str, str] | None = None, **sizes: object) -> RSSM:
     torch.manual_seed(0)
-    sizes = {"deter": 16, "stoch": 4, "classes": 5, "hidden": 12, "gru": "norm", "blocks": 2, **sizes}
+    sizes = {"deter": 16, "stoch": 4, "classes": 5, "hidden": 12, "gru": "dv2", "blocks": 2, **sizes}
     return RSSM(
         spec,
         partial(Encoder, grid="mlp", units=12),
@@ -28,6 +29,7 @@ def make(spec: EnvSpec = SPEC, **sizes: object) -> RSSM:
         partial(Decoder, grid="mlp", units=12, depth=4),
         partial(TwoHotHead, units=12, bins=11, limit=3.0),
         partial(BinaryHead, units=12),
+        **(style or {}),
     )
 
 
@@ -40,9 +42,10 @@ def window(batch: int = 3, moments: int = 6) -> tuple[torch.Tensor, torch.Tensor
     return obs, action, first
 
 
-@pytest.mark.parametrize("gru", ["torch", "norm", "block"])
-def test_tracking_all_moments_at_once_equals_one_after_the_other(gru):
-    model = make(gru=gru)
+@pytest.mark.parametrize("classes", [5, 0])
+@pytest.mark.parametrize("gru", ["torch", "layernorm", "dv2", "block"])
+def test_tracking_all_moments_at_once_equals_one_after_the_other(gru, classes):
+    model = make(gru=gru, classes=classes)
     obs, action, first = window()
     embed = model.encode({"grid": obs})
     fast = model.track(action, embed, first, rng=torch.Generator().manual_seed(2))
@@ -79,9 +82,10 @@ def test_one_moment_follows_the_equations():
     obs, action, first = window()
     belief = model.track(action[:, :1], model.encode({"grid": obs[:, :1]}), first[:, :1]).map(lambda x: x[:, -1])
     parts, embed = model.rssm, model.encode({"grid": obs[:, 1]})
-    heard = F.linear(belief.stoch.flatten(1), parts.stoch_in.weight, parts.stoch_in.bias)
-    heard = heard + action[:, 1] @ parts.action_in.weight.T
-    deter = parts.cell(F.silu(parts.in_norm(heard)), belief.deter)
+    move = parts.transition
+    heard = F.linear(belief.stoch.flatten(1), move.stoch_in.weight, move.stoch_in.bias)
+    heard = heard + action[:, 1] @ move.action_in.weight.T
+    deter = move.cell(F.silu(move.norm(heard)), belief.deter)
     prior = parts.prior_out(deter).view(3, 4, 5)
     looked = F.linear(deter, parts.deter_out.weight, parts.deter_out.bias) + embed @ parts.embed_out.weight.T
     post = parts.post_out(F.silu(parts.out_norm(looked))).view(3, 4, 5)
@@ -97,11 +101,11 @@ def test_one_moment_follows_the_equations():
 
 
 def test_latents_are_drawn_from_the_mixture_and_told_by_it():
-    parts = make(mix=0.5).rssm
+    latents = make(mix=0.5).rssm.latents
     logits = torch.tensor([50.0, 0, 0, 0, 0]).expand(5000, 4, 5)
-    share = parts.draw(logits, torch.Generator().manual_seed(0)).mean((0, 1))
+    share = latents.draw(logits, torch.Generator().manual_seed(0)).mean((0, 1))
     torch.testing.assert_close(share, torch.tensor([0.6, 0.1, 0.1, 0.1, 0.1]), atol=0.01, rtol=0)
-    torch.testing.assert_close(parts.log_probs(logits[0]).exp()[0], torch.tensor([0.6, 0.1, 0.1, 0.1, 0.1]))
+    torch.testing.assert_close(latents.distribution(logits[0]).exp()[0], torch.tensor([0.6, 0.1, 0.1, 0.1, 0.1]))
 
 
 def test_closed_eyes_do_not_see():

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from worldmodels.core.errors import SpecError
-from worldmodels.nn.conv import ConvDecoder, ConvEncoder, Nature, plan
+from worldmodels.nn.conv import ConvEncoder, Nature, plan
+from worldmodels.nn.deconv import ConvDecoder
 
 
 @pytest.mark.parametrize(

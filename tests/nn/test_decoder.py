@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from worldmodels.core.spec import ArraySpec
-from worldmodels.nn.decoder import loss, mean
 from worldmodels.nn.heads import BinaryHead, TwoHotHead
+from worldmodels.nn.likelihood import loss, mean
 
 IMAGE = ArraySpec((2, 3, 3), "uint8", "image")
 PLANES = ArraySpec((2, 3, 4), "bool", "planes")

@@ -68,7 +68,7 @@ def test_every_array_is_heard_and_any_leading_dimensions_will_do(grid):
 
 def test_symlog_tames_large_vectors():
     spec = EnvSpec("v", {"vector": ArraySpec((2,), "float32")}, 2)
-    plain, tamed = (Encoder(spec, units=8, symlog=symlog, norm="none") for symlog in (False, True))
+    plain, tamed = (Encoder(spec, units=8, inputs={"symlog": symlog}, norm="none") for symlog in (False, True))
     tamed.load_state_dict(plain.state_dict())
     x = torch.tensor([1e6, -1e6])
     torch.testing.assert_close(tamed({"vector": x}), plain({"vector": x.sign() * torch.log1p(x.abs())}))

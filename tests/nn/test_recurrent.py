@@ -1,56 +1,199 @@
+"""Every cell against loops over single numbers, written from the equations."""
+
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
+from torch import nn
 
 from worldmodels.core.errors import ConfigError
-from worldmodels.nn.recurrent import BlockGRU, BlockLinear, NormGRU, make_cell
+from worldmodels.nn.mlp import Manner
+from worldmodels.nn.recurrent import DV2GRU, BlockLinear, LayerNormGRU, TorchGRU, make_cell
+from worldmodels.nn.transition import BlockTransition, DenseTransition, make_transition
+
+Rows = list[list[float]]
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def silu(x: float) -> float:
+    return x * sigmoid(x)
+
+
+def elu(x: float) -> float:
+    return x if x > 0 else math.exp(x) - 1
+
+
+def linear(x: list[float], layer: nn.Linear) -> list[float]:
+    bias = [0.0] * layer.out_features if layer.bias is None else layer.bias.tolist()
+    return [
+        b + sum(w * v for w, v in zip(row, x, strict=True)) for row, b in zip(layer.weight.tolist(), bias, strict=True)
+    ]
+
+
+def layer_norm(x: list[float], norm: nn.Module) -> list[float]:
+    mean = sum(x) / len(x)
+    scale = math.sqrt(sum((v - mean) ** 2 for v in x) / len(x) + 1e-3)
+    return [(v - mean) / scale * w + b for v, w, b in zip(x, norm.weight.tolist(), norm.bias.tolist(), strict=True)]
+
+
+def rms_norm(x: list[float], norm: nn.Module) -> list[float]:
+    scale = math.sqrt(sum(v * v for v in x) / len(x) + 1e-4)
+    return [v / scale * w for v, w in zip(x, norm.weight.tolist(), strict=True)]
+
+
+def stirred(module: nn.Module) -> nn.Module:
+    """With weights and biases that all matter."""
+    rng = torch.Generator().manual_seed(7)
+    for parameter in module.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=rng) * 0.7)
+    return module
+
+
+def states(size_in: int, size: int, batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(1)
+    return torch.randn(batch, size_in, generator=rng), torch.randn(batch, size, generator=rng)
+
+
+def torch_gru(cell: TorchGRU, x: list[float], h: list[float]) -> list[float]:
+    """Cho et al. (2014) with torch's order of gates: reset, update, candidate; h' = (1 - z) n + z h."""
+    into, back = nn.Linear(len(x), 3 * len(h)), nn.Linear(len(h), 3 * len(h))
+    into.weight.data, into.bias.data = cell.cell.weight_ih, cell.cell.bias_ih
+    back.weight.data, back.bias.data = cell.cell.weight_hh, cell.cell.bias_hh
+    i, s, d = linear(x, into), linear(h, back), len(h)
+    out = []
+    for n in range(d):
+        reset, keep = sigmoid(i[n] + s[n]), sigmoid(i[d + n] + s[d + n])
+        out.append((1 - keep) * math.tanh(i[2 * d + n] + reset * s[2 * d + n]) + keep * h[n])
+    return out
+
+
+def layernorm_gru(cell: LayerNormGRU, x: list[float], h: list[float]) -> list[float]:
+    """Pydreamer's gru_layernorm: h' = u n + (1 - u) h, no biases, a norm each."""
+    i, s, d = linear(x, cell.input), linear(h, cell.state), len(h)
+    reset = [sigmoid(v) for v in layer_norm([i[n] + s[n] for n in range(d)], cell.reset_norm)]
+    update = [sigmoid(v) for v in layer_norm([i[d + n] + s[d + n] for n in range(d)], cell.update_norm)]
+    raw = [i[2 * d + n] + reset[n] * s[2 * d + n] for n in range(d)]
+    candidate = [math.tanh(v) for v in layer_norm(raw, cell.candidate_norm)]
+    return [u * c + (1 - u) * old for u, c, old in zip(update, candidate, h, strict=True)]
+
+
+def dv2_gru(cell: DV2GRU, x: list[float], h: list[float]) -> list[float]:
+    """Hafner et al. (2021): one norm over all three, update bias -1, late reset."""
+    parts, d = layer_norm(linear(x + h, cell.linear), cell.norm), len(h)
+    update = [sigmoid(v - 1) for v in parts[2 * d :]]
+    candidate = [math.tanh(sigmoid(r) * c) for r, c in zip(parts[:d], parts[d : 2 * d], strict=True)]
+    return [u * c + (1 - u) * old for u, c, old in zip(update, candidate, h, strict=True)]
+
+
+@pytest.mark.parametrize(("kind", "naive"), [("torch", torch_gru), ("layernorm", layernorm_gru), ("dv2", dv2_gru)])
+def test_a_cell_follows_its_equations(kind, naive):
+    cell = stirred(make_cell(kind, 5, 4))
+    x, state = states(5, 4)
+    expected = [naive(cell, *row) for row in zip(x.tolist(), state.tolist(), strict=True)]
+    torch.testing.assert_close(cell(x, state), torch.tensor(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_a_stack_cuts_the_state_and_each_cell_hears_the_one_below():
+    stack = make_cell("dv2", 5, 6, layers=2)
+    x, state = states(5, 6)
+    low = stack.cells[0](x, state[:, :3])
+    torch.testing.assert_close(stack(x, state), torch.cat([low, stack.cells[1](low, state[:, 3:])], 1))
+    assert stack.cells[1].linear.in_features == 3 + 3
+
+
+def test_the_dense_transition_sums_latents_and_action_before_norm_and_activation():
+    """pydreamer: za = ELU(LN(W_z z + b + W_a a)), h' = GRU(za, h)."""
+    move = stirred(make_transition("dv2", 2, 6, 4, 5, layers=1, blocks=1, manner=Manner("layer", "elu", "xavier")))
+    assert isinstance(move, DenseTransition)
+    assert move.action_in.bias is None
+    z, h = states(6, 4)
+    a = torch.tensor([[1.0, 0], [0, 1], [0.5, -0.5]])
+    expected = []
+    for zs, hs, acts in zip(z.tolist(), h.tolist(), a.tolist(), strict=True):
+        mixed = [p + q for p, q in zip(linear(zs, move.stoch_in), linear(acts, move.action_in), strict=True)]
+        expected.append(dv2_gru(move.cell, [elu(v) for v in layer_norm(mixed, move.norm)], hs))
+    torch.testing.assert_close(move(h, z, move.acted(a)), torch.tensor(expected), rtol=1e-5, atol=1e-6)
+
+
+def block_linear(x: Rows, layer: BlockLinear) -> Rows:
+    """Block g of the input to block g of the output."""
+    weight, bias = layer.weight.tolist(), layer.bias.tolist()
+    size = len(weight[0][0])
+    return [
+        [bias[g * size + o] + sum(v * weight[g][i][o] for i, v in enumerate(part)) for o in range(size)]
+        for g, part in enumerate(x)
+    ]
+
+
+def test_the_block_transition_follows_the_equations_block_by_block():
+    """Hafner et al. (2024), "Block GRU", as its code spells it out."""
+    move = stirred(make_transition("block", 2, 6, 8, 3, layers=1, blocks=4, manner=Manner()))
+    assert isinstance(move, BlockTransition)
+    z, h = states(6, 8)
+    a = torch.tensor([[1.0, 0], [0, 1], [0.5, -0.5]])
+    expected = []
+    for zs, hs, acts in zip(z.tolist(), h.tolist(), a.tolist(), strict=True):
+        digest: list[float] = []
+        for values, layer in ((hs, move.deter_in), (zs, move.stoch_in), (acts, move.action_in)):
+            digest += [silu(v) for v in rms_norm(linear(values, layer[0]), layer[1])]
+        own = [hs[2 * g : 2 * g + 2] for g in range(4)]
+        hidden = [v for part in block_linear([part + digest for part in own], move.hidden) for v in part]
+        hidden = [silu(v) for v in rms_norm(hidden, move.norm)]
+        gates = block_linear([hidden[2 * g : 2 * g + 2] for g in range(4)], move.gates)
+        after: list[float] = []
+        for part, block in zip(own, gates, strict=True):
+            for n, old in enumerate(part):
+                update = sigmoid(block[4 + n] - 1)
+                after.append(update * math.tanh(sigmoid(block[n]) * block[2 + n]) + (1 - update) * old)
+        expected.append(after)
+    torch.testing.assert_close(move(h, z, move.acted(a)), torch.tensor(expected), rtol=1e-5, atol=1e-5)
 
 
 def test_a_block_linear_is_a_dense_layer_with_a_block_diagonal_matrix():
     torch.manual_seed(0)
-    layer, x = BlockLinear(6, 9, 3), torch.randn(4, 6)
+    layer, x = BlockLinear(6, 9, 3), torch.randn(2, 4, 6)
     dense = torch.block_diag(*layer.weight)
     torch.testing.assert_close(layer(x), x @ dense + layer.bias)
 
 
-def test_blocks_see_the_whole_input_and_hear_of_each_other_through_the_digest_alone():
-    torch.manual_seed(0)
-    cell = BlockGRU(5, 8, blocks=4)
-    x, state = torch.randn(1, 5), torch.randn(1, 8)
-    # The norm in the middle couples the blocks weakly, as in the original; without it only the digest does.
-    cell.norm = torch.nn.Identity()
-    own = torch.block_diag(*[torch.ones(2, 2)] * 4).bool()
-    jacobian = torch.autograd.functional.jacobian
-    assert (jacobian(lambda s: cell(x, s)[0], state)[:, 0] != 0).all()
-    assert (jacobian(lambda i: cell(i, state)[0], x)[:, 0] != 0).all()
-    torch.nn.init.zeros_(cell.digest.weight)
-    alone = jacobian(lambda s: cell(x, s)[0], state)[:, 0]
-    assert (alone[~own] == 0).all()
-    assert (alone[own] != 0).all()
-
-
-@pytest.mark.parametrize("kind", ["torch", "norm", "block"])
+@pytest.mark.parametrize("kind", ["torch", "layernorm", "dv2", "block"])
 def test_under_autocast_the_state_stays_in_full_precision(kind):
-    cell = make_cell(kind, 4, 8, blocks=2, norm="rms")
+    move = make_transition(kind, 2, 6, 8, 4, layers=1, blocks=2, manner=Manner())
     with torch.autocast("cpu", torch.bfloat16):
-        state = cell(torch.randn(3, 4).bfloat16(), torch.zeros(3, 8))
+        state = move(torch.zeros(3, 8), torch.randn(3, 6), move.acted(torch.randn(3, 2)))
     assert state.dtype == torch.float32
 
 
-def test_the_norm_gru_follows_the_formula():
+@pytest.mark.parametrize("kind", ["torch", "layernorm", "dv2"])
+def test_glorot_weights_come_with_an_orthogonal_state_matrix_and_no_bias(kind):
     torch.manual_seed(0)
-    cell = NormGRU(3, 4, "layer")
-    x, state = torch.randn(2, 3), torch.randn(2, 4)
-    parts = torch.cat([x, state], -1) @ cell.linear.weight.T
-    parts = (parts - parts.mean(-1, keepdim=True)) / (parts.var(-1, unbiased=False, keepdim=True) + 1e-3).sqrt()
-    reset, candidate, update = parts[:, :4].sigmoid(), parts[:, 4:8], (parts[:, 8:] - 1).sigmoid()
-    expected = update * torch.tanh(reset * candidate) + (1 - update) * state
-    torch.testing.assert_close(cell(x, state), expected)
+    cell = make_cell(kind, 7, 4, init="xavier")
+    if isinstance(cell, TorchGRU):
+        into, back = cell.cell.weight_ih, cell.cell.weight_hh
+        assert not cell.cell.bias_ih.any()
+        assert not cell.cell.bias_hh.any()
+    elif isinstance(cell, LayerNormGRU):
+        into, back = cell.input.weight, cell.state.weight
+    else:
+        into, back = cell.linear.weight[:, :7], cell.linear.weight[:, 7:]
+    torch.testing.assert_close(back.T @ back, torch.eye(4))
+    bound = math.sqrt(6 / (7 + 12))
+    assert 0.9 * bound < float(into.detach().abs().max()) <= bound
 
 
-def test_unknown_cells_and_blocks_that_do_not_divide_are_refused():
-    with pytest.raises(ConfigError, match="torch, norm or block"):
-        make_cell("lstm", 3, 4, blocks=1, norm="rms")
+def test_unknown_cells_and_sizes_that_do_not_divide_are_refused():
+    with pytest.raises(ConfigError, match="torch, layernorm, dv2 or block"):
+        make_cell("lstm", 3, 4)
+    with pytest.raises(ConfigError, match="layers that divide it"):
+        make_cell("dv2", 3, 4, layers=3)
     with pytest.raises(ConfigError, match="blocks divide"):
-        BlockGRU(3, 10, blocks=4)
+        BlockTransition(2, 3, 10, 4, blocks=4, manner=Manner())
+    with pytest.raises(ConfigError, match="gru_layers=1"):
+        make_transition("block", 2, 3, 8, 4, layers=2, blocks=4, manner=Manner())
+    with pytest.raises(ConfigError, match=r"model\.init=dreamer"):
+        BlockTransition(2, 3, 8, 4, blocks=4, manner=Manner(init="xavier"))

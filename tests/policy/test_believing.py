@@ -29,7 +29,7 @@ def policy(spec: EnvSpec = CHOICES) -> Believing:
     model = RSSM(
         spec,
         partial(Encoder, units=8),
-        partial(Recurrence, deter=8, stoch=2, classes=4, hidden=8, gru="norm"),
+        partial(Recurrence, deter=8, stoch=2, classes=4, hidden=8, gru="dv2"),
         partial(Decoder, units=8),
         partial(TwoHotHead, units=8, bins=11, limit=3.0),
         partial(BinaryHead, units=8),

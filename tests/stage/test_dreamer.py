@@ -28,7 +28,7 @@ SPEC = EnvSpec("tiny", {"grid": ArraySpec((4, 4, 2), "bool", "planes")}, action_
 MODEL = partial(
     RSSM,
     encoder=partial(Encoder, grid="mlp", units=12),
-    recurrence=partial(Recurrence, deter=16, stoch=4, classes=5, hidden=12, gru="norm"),
+    recurrence=partial(Recurrence, deter=16, stoch=4, classes=5, hidden=12, gru="dv2"),
     decoder=partial(Decoder, grid="mlp", units=12),
     reward=partial(TwoHotHead, units=12, bins=11, limit=3.0),
     cont=partial(BinaryHead, units=12),

@@ -1,4 +1,4 @@
-"""Dreamer's recurrent state-space model with discrete latents.
+"""Dreamer's recurrent state-space model.
 
 Hafner et al. (2021), "Mastering Atari with Discrete World Models", sec. 2; Hafner et al. (2024), "Mastering Diverse
 Domains through World Models", sec. "World model learning".
@@ -19,7 +19,10 @@ from worldmodels.model.recurrence import Recurrence
 from worldmodels.model.unroll import fresh
 from worldmodels.nn.decoder import Decoder
 from worldmodels.nn.encoder import Encoder
-from worldmodels.nn.heads import BinaryHead, TwoHotHead
+from worldmodels.nn.heads import BinaryHead, ScalarHead
+from worldmodels.nn.mlp import Activation, Manner, Scheme
+from worldmodels.nn.norm import NormKind
+from worldmodels.nn.representation import Representation
 from worldmodels.ops.categorical import uniform
 
 
@@ -27,13 +30,14 @@ from worldmodels.ops.categorical import uniform
 class RSSMBelief(Belief):
     """What was lived through (deter), what it might look like (stoch), and how sure of that, before and after looking.
 
-    post and prior are logits (before unimix); where the eyes were closed they are the same.
+    post and prior are raw parameters of the latents (such as logits before unimix), which `nn.latents` explains; where
+    the eyes were closed they are the same.
     """
 
     deter: Float[Tensor, "*batch D"]
     stoch: Float[Tensor, "*batch S K"]
-    post: Float[Tensor, "*batch S K"]
-    prior: Float[Tensor, "*batch S K"]
+    post: Float[Tensor, "*batch S P"]
+    prior: Float[Tensor, "*batch S P"]
 
     @property
     def feature(self) -> Float[Tensor, "*batch F"]:
@@ -44,7 +48,7 @@ class RSSMBelief(Belief):
 class Heads(nn.Module):
     """What a feature says about the arrival: its reward, and whether the world goes on from there."""
 
-    def __init__(self, reward: TwoHotHead, cont: BinaryHead) -> None:
+    def __init__(self, reward: ScalarHead, cont: BinaryHead) -> None:
         super().__init__()
         self.reward, self.cont = reward, cont
 
@@ -66,32 +70,41 @@ class RSSM(nn.Module):
     """Encoder, recurrence, decoder and heads for reward and continuation; meets `core.protocols.WorldModel`.
 
     Everything that does not depend on the recurrence (embedding and action projections, priors, noise, heads) is done
-    for all T at once.
+    for all T at once. Without a decoder nothing tells what an observation looked like; a `representation` can teach
+    features to know embeddings instead. norm, activation and init are those of all parts.
     """
 
     def __init__(
         self,
         spec: EnvSpec,
-        encoder: Callable[[EnvSpec], Encoder],
-        recurrence: Callable[[int, int], Recurrence],
-        decoder: Callable[[EnvSpec, int], Decoder],
-        reward: Callable[[int], TwoHotHead],
-        cont: Callable[[int], BinaryHead],
+        encoder: Callable[..., Encoder],
+        recurrence: Callable[..., Recurrence],
+        decoder: Callable[..., Decoder] | None,
+        reward: Callable[..., ScalarHead],
+        cont: Callable[..., BinaryHead],
+        representation: Callable[[int, int], Representation] | None = None,
+        *,
+        norm: NormKind = "rms",
+        activation: Activation = "silu",
+        init: Scheme = "dreamer",
     ) -> None:
         super().__init__()
         self.spec = spec
-        self.encoder = encoder(spec)
-        self.rssm = recurrence(spec.action_size, self.encoder.size)
+        manner = Manner(norm, activation, init)
+        style = vars(manner)
+        self.encoder = encoder(spec, **style)
+        self.rssm = recurrence(spec.action_size, self.encoder.size, manner=manner)
         self.size = self.rssm.size
-        self.decoder = decoder(spec, self.size)
-        self.heads = Heads(reward(self.size), cont(self.size))
+        self.decoder = None if decoder is None else decoder(spec, self.size, deter=self.rssm.deter, manner=manner)
+        self.heads = Heads(reward(self.size, **style), cont(self.size, **style))
+        self.representation = None if representation is None else representation(self.size, self.encoder.size)
 
     def initial(self, batch: int) -> RSSMBelief:
         """The belief before the first observation: all zeros."""
-        parts = self.rssm
-        weight = parts.post_out.weight
-        zeros = weight.new_zeros(batch, parts.stoch, parts.classes)
-        return RSSMBelief(weight.new_zeros(batch, parts.deter), zeros, zeros, zeros)
+        latents, weight = self.rssm.latents, self.rssm.post_out.weight
+        raw = weight.new_zeros(batch, latents.stoch, latents.parameters)
+        stoch = weight.new_zeros(batch, latents.stoch, latents.width)
+        return RSSMBelief(weight.new_zeros(batch, self.rssm.deter), stoch, raw, raw)
 
     def encode(self, obs: Mapping[str, Tensor]) -> Float[Tensor, "*batch E"]:
         return self.encoder(obs)
@@ -105,8 +118,8 @@ class RSSM(nn.Module):
         rng: torch.Generator | None = None,
     ) -> RSSMBelief:
         deter = self.rssm.advance(belief.deter, belief.stoch, self.rssm.acted(action))
-        post = self.rssm.post(deter, self.rssm.embed_out(embed))
-        stoch = self.rssm.draw(post, rng)
+        post = self.rssm.post(deter, self.rssm.shown(embed))
+        stoch = self.rssm.latents.draw(post, rng)
         return RSSMBelief(deter, stoch, post, self.rssm.prior(deter))
 
     def imagine(
@@ -114,7 +127,7 @@ class RSSM(nn.Module):
     ) -> RSSMBelief:
         deter = self.rssm.advance(belief.deter, belief.stoch, self.rssm.acted(action))
         prior = self.rssm.prior(deter)
-        stoch = self.rssm.draw(prior, rng)
+        stoch = self.rssm.latents.draw(prior, rng)
         return RSSMBelief(deter, stoch, prior, prior)
 
     def track(
@@ -130,10 +143,10 @@ class RSSM(nn.Module):
         blank = self.initial(len(action))
         belief = blank if belief is None else belief
         belief = fresh(belief, blank, first[:, 0])
-        shown = self.rssm.embed_out(embed).unbind(1)
+        shown = self.rssm.shown(embed).unbind(1)
         acted = self.rssm.acted(action).unbind(1)
         # Time first, as the moments would draw it one after the other.
-        noise = uniform((action.shape[1], action.shape[0], self.rssm.stoch), embed, rng).unbind(0)
+        noise = uniform((action.shape[1], action.shape[0], self.rssm.latents.stoch), embed, rng).unbind(0)
         keep = (~first).to(embed.dtype).unbind(1)
         deter, stoch, deters, stochs, posts = belief.deter, belief.stoch, [], [], []
         for t in range(len(acted)):
@@ -141,7 +154,7 @@ class RSSM(nn.Module):
                 deter, stoch = deter * keep[t][:, None], stoch * keep[t][:, None, None]
             deter = self.rssm.advance(deter, stoch, acted[t])
             post = self.rssm.post(deter, shown[t])
-            stoch = self.rssm.draw(post, noise=noise[t])
+            stoch = self.rssm.latents.draw(post, noise=noise[t])
             deters.append(deter)
             stochs.append(stoch)
             posts.append(post)
@@ -151,7 +164,7 @@ class RSSM(nn.Module):
     def decode(self, belief: RSSMBelief) -> Prediction:
         feature = belief.feature
         return Prediction(
-            obs=self.decoder.means(self.decoder(feature)),
+            obs=None if self.decoder is None else self.decoder.means(self.decoder(feature)),
             reward=self.reward(feature),
             cont=self.cont(feature),
         )
@@ -168,7 +181,7 @@ class RSSM(nn.Module):
         These are the losses of the heads, so a squared error lacks its density's constant.
         """
         feature = belief.feature
-        seen = self.decoder.losses(self.decoder(feature), obs)
+        seen = {} if self.decoder is None else self.decoder.losses(self.decoder(feature), obs)
         told = self.heads.losses(feature, reward, terminated)
         return {**{f"obs/{name}": value for name, value in seen.items()}, **told}
 

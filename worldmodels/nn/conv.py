@@ -1,9 +1,11 @@
-"""Convolutions down from a picture to a vector, and up again.
+"""Convolutions down from a picture to a vector; the way up again is in `nn.deconv`.
 
-Pictures are channels first, (..., C, H, W), with any leading dimensions. Three styles: `pool` (DreamerV3: kernel 5,
-then halved by max-pooling; up by repeating pixels), `stride` (kernel 4, stride 2, padding 1, after DreamerV2) and
-`grid` (kernel 3, stride 1, no padding, for small grids such as MinAtar's 10 x 10). Any size will do: half of an odd
-side is rounded up by `pool` and down by `stride`, without a pixel left out, and the way up goes through the same sides.
+Pictures are channels first, (..., C, H, W), with any leading dimensions. Four styles: `pool` (DreamerV3: kernel 5,
+then halved by max-pooling; up by repeating pixels), `stride` (kernel 4, stride 2, padding 1), `grid` (kernel 3, stride
+1, no padding, for small grids such as MinAtar's 10 x 10), all for any size: half of an odd side is rounded up by `pool`
+and down by `stride`, without a pixel left out, and the way up goes through the same sides. `valid` is DreamerV2's: no
+padding and no norm, the way up begins at a single pixel. As in pydreamer, pictures of 64 pixels take its `cnn` (kernel
+4, stride 2; up with 5, 5, 6, 6), grids of less than 32 the `cnn_minatar` of its port to MinAtar (kernel 3, stride 1).
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ from worldmodels.core.errors import ConfigError, SpecError
 from worldmodels.nn.mlp import Activation, Scheme, init_weights, make_activation
 from worldmodels.nn.norm import NormKind, make_norm
 
-Style = Literal["auto", "pool", "stride", "grid"]
+Style = Literal["auto", "pool", "stride", "grid", "valid"]
 
-_MULTIPLIERS = {"pool": (2, 3, 4, 4), "stride": (1, 2, 4, 8), "grid": (1, 2)}
+_MULTIPLIERS = {"pool": (2, 3, 4, 4), "stride": (1, 2, 4, 8), "grid": (1, 2), "valid": (1, 2, 4, 8)}
 _SMALLEST = 4  # images are halved down to 4 x 4
+_SMALL = 32  # below, a picture is a grid
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class ConvPlan:
         channels, height, width = self.bottom
         return channels * height * width
 
+    @property
+    def small(self) -> bool:
+        return min(self.sides[0]) < _SMALL
+
 
 def plan(shape: Sequence[int], depth: int, style: Style = "auto", multipliers: Sequence[int] = ()) -> ConvPlan:
     """Stages for pictures of `shape` (C, H, W), with `depth` times `multipliers` channels.
@@ -51,19 +58,14 @@ def plan(shape: Sequence[int], depth: int, style: Style = "auto", multipliers: S
     `auto` takes `grid` below 32 pixels and `pool` above. Without multipliers, images go down to about 4 x 4.
     """
     channels, height, width = shape
-    style = ("grid" if min(height, width) < 32 else "pool") if style == "auto" else style
+    style = ("grid" if min(height, width) < _SMALL else "pool") if style == "auto" else style
     if style not in _MULTIPLIERS:
-        raise ConfigError(f"conv style {style!r}", "auto, pool, stride or grid", "choose one of them")
+        raise ConfigError(f"conv style {style!r}", "auto, pool, stride, grid or valid", "choose one of them")
     multipliers = tuple(multipliers) or _default(style, min(height, width))
     sides = [(height, width)]
     for _ in multipliers:
         high, wide = sides[-1]
-        if style == "grid":
-            sides.append((high - 2, wide - 2))
-        elif style == "pool":
-            sides.append(((high + 1) // 2, (wide + 1) // 2))
-        else:
-            sides.append((high // 2, wide // 2))
+        sides.append((_below(style, height, high), _below(style, width, wide)))
     if min(sides[-1]) < 1:
         raise SpecError(
             f"a picture of {height} x {width}, too small for {len(multipliers)} stages of style {style}",
@@ -73,9 +75,19 @@ def plan(shape: Sequence[int], depth: int, style: Style = "auto", multipliers: S
     return ConvPlan(style, (channels, *[depth * m for m in multipliers]), tuple(sides))
 
 
+def _below(style: str, whole: int, side: int) -> int:
+    if style == "grid" or (style == "valid" and whole < _SMALL):
+        return side - 2
+    if style == "valid":
+        return (side - 4) // 2 + 1
+    return (side + 1) // 2 if style == "pool" else side // 2
+
+
 def _default(style: str, side: int) -> tuple[int, ...]:
     multipliers = _MULTIPLIERS[style]
-    if style == "grid":
+    if style == "valid" and side >= _SMALL:
+        return multipliers
+    if style in ("grid", "valid"):
         return multipliers[: max(1, (side - 1) // 2)]
     stages = 0
     while side >> (stages + 1) >= _SMALLEST:
@@ -101,8 +113,8 @@ class ConvEncoder(nn.Module):
         self.plan = plan(shape, depth, style, multipliers)
         layers: list[nn.Module] = []
         for before, after in pairwise(self.plan.channels):
-            layers += _down(self.plan.style, before, after)
-            layers += [make_norm(norm, after, axis=-3), make_activation(activation)]
+            layers += _down(self.plan, before, after)
+            layers += between(self.plan, after, norm, activation)
         self.net = nn.Sequential(*layers)
         self.size = self.plan.size
         init_weights(self.net, init, 2**0.5 if init == "orthogonal" else 1.0)
@@ -112,54 +124,19 @@ class ConvEncoder(nn.Module):
         return self.net(picture.reshape(-1, *picture.shape[-3:])).reshape(*leading, self.size)
 
 
-class ConvDecoder(nn.Module):
-    """Vector (..., size_in) to the means or logits of a picture (..., C, H, W); mirrors `ConvEncoder`."""
-
-    def __init__(
-        self,
-        size_in: int,
-        shape: Sequence[int],
-        depth: int,
-        *,
-        style: Style = "auto",
-        multipliers: Sequence[int] = (),
-        norm: NormKind = "rms",
-        activation: Activation = "silu",
-        init: Scheme = "dreamer",
-    ) -> None:
-        super().__init__()
-        self.plan = plan(shape, depth, style, multipliers)
-        self.shape = tuple(shape)
-        channels, sides = self.plan.channels[::-1], self.plan.sides[::-1]
-        self.start = nn.Linear(size_in, self.plan.size)
-        layers: list[nn.Module] = []
-        for (before, after), (_, side) in zip(pairwise(channels), pairwise(sides), strict=True):
-            layers += [make_norm(norm, before, axis=-3), make_activation(activation)]
-            layers += _up(self.plan.style, before, after, side)
-        self.net = nn.Sequential(*layers)
-        init_weights(self, init)
-
-    def forward(self, feature: Float[Tensor, "*N size_in"]) -> Float[Tensor, "*N C H W"]:
-        bottom = self.start(feature.reshape(-1, feature.shape[-1])).reshape(-1, *self.plan.bottom)
-        return self.net(bottom).reshape(*feature.shape[:-1], *self.shape)
+def between(plan: ConvPlan, channels: int, norm: NormKind, activation: Activation) -> list[nn.Module]:
+    normed = [] if plan.style == "valid" else [make_norm(norm, channels, axis=-3)]
+    return [*normed, make_activation(activation)]
 
 
-def _down(style: str, before: int, after: int) -> list[nn.Module]:
-    if style == "pool":
+def _down(plan: ConvPlan, before: int, after: int) -> list[nn.Module]:
+    if plan.style == "pool":
         return [nn.Conv2d(before, after, 5, padding=2), nn.MaxPool2d(2, ceil_mode=True)]
-    if style == "stride":
+    if plan.style == "stride":
         return [nn.Conv2d(before, after, 4, stride=2, padding=1)]
+    if plan.style == "valid" and not plan.small:
+        return [nn.Conv2d(before, after, 4, stride=2)]
     return [nn.Conv2d(before, after, 3)]
-
-
-def _up(style: str, before: int, after: int, side: tuple[int, int]) -> list[nn.Module]:
-    """One stage up to pictures of that height and width."""
-    if style == "pool":
-        return [nn.Upsample(size=side, mode="nearest"), nn.Conv2d(before, after, 5, padding=2)]
-    if style == "stride":
-        odd = (side[0] % 2, side[1] % 2)
-        return [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, output_padding=odd)]
-    return [nn.ConvTranspose2d(before, after, 3)]
 
 
 class Nature(nn.Module):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float, Float32, Shaped
@@ -12,10 +13,10 @@ from torch.nn import functional
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Obs
-from worldmodels.core.options import Count, Natural
+from worldmodels.core.options import Count, Natural, Options
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.nn.conv import ConvEncoder, Nature, Style
-from worldmodels.nn.mlp import MLP, Activation, Scheme
+from worldmodels.nn.mlp import MLP, Activation, Scheme, make_activation
 from worldmodels.nn.norm import NormKind
 from worldmodels.ops import bins
 
@@ -52,11 +53,20 @@ def to_tensors(obs: Obs, device: torch.device | str = "cpu") -> dict[str, Tensor
     return {name: torch.from_numpy(array).to(device) for name, array in obs.items()}
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What is done to numbers before the first layer."""
+
+    symlog: bool = True  # of vectors
+    centre: bool = False  # pixels in [-0.5, 0.5] instead of [0, 1]
+
+
 class Encoder(nn.Module):
     """Observations (..., *shape) of all names to one vector (..., size), in the order of `spec.obs`.
 
     Images and grids go through convolutions of `depth` channels and more, or, with grid="mlp", grids through `layers`
-    layers of `units`; vectors always through those. style="nature" is the network of DQN for 84 x 84 greys.
+    layers of `units`; vectors always through those. `out` > 0 adds a linear layer of that size, on grids with an
+    activation (pydreamer's `dense` and `vecobs`). style="nature" is the network of DQN for 84 x 84 greys.
     """
 
     def __init__(
@@ -66,10 +76,11 @@ class Encoder(nn.Module):
         depth: Count = 16,
         units: Count = 256,
         layers: Natural = 1,
+        out: Natural = 0,
         grid: Grid = "conv",
         style: Style | Literal["nature"] = "auto",
         multipliers: Sequence[Count] = (),
-        symlog: bool = True,
+        inputs: Annotated[Mapping[str, Any] | None, Options(Inputs)] = None,
         norm: NormKind = "rms",
         activation: Activation = "silu",
         init: Scheme = "dreamer",
@@ -78,13 +89,16 @@ class Encoder(nn.Module):
         if grid not in ("conv", "mlp"):
             raise ConfigError(f"grid={grid!r}", "conv or mlp", "choose one of them")
         self.arrays = dict(spec.obs)
-        self.symlog = symlog
+        self.inputs = Inputs(**(inputs or {}))
         self.trunks = nn.ModuleDict()
         for name, array in self.arrays.items():
             shape = float_shape(array)
             if array.kind == "vector" or (grid == "mlp" and array.kind != "image"):
                 size = int(torch.Size(shape).numel())
-                self.trunks[name] = MLP(size, units, layers, norm=norm, activation=activation, init=init)
+                trunk = MLP(size, units, layers, out or None, norm=norm, activation=activation, init=init)
+                if out and array.kind != "vector":
+                    trunk.append(make_activation(activation))
+                self.trunks[name] = trunk
             elif style == "nature":
                 self.trunks[name] = Nature(shape, init=init)
             else:
@@ -99,8 +113,10 @@ class Encoder(nn.Module):
 
     def _one(self, name: str, spec: ArraySpec, array: Tensor) -> Tensor:
         x = to_float(spec, array)
-        if spec.kind == "vector" and self.symlog:
+        if spec.kind == "vector" and self.inputs.symlog:
             x = bins.symlog(x)
+        if spec.kind == "image" and self.inputs.centre:
+            x = x - 0.5
         trunk = self.trunks[name]
         if isinstance(trunk, MLP):
             x = x.flatten(x.dim() - len(float_shape(spec))) if float_shape(spec) else x.unsqueeze(-1)

@@ -6,18 +6,67 @@ One interface: `head(feature)` gives parameters, `head.loss(parameters, target)`
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from worldmodels.core.errors import ConfigError
 from worldmodels.core.options import Count, Natural, Rate
-from worldmodels.nn.mlp import MLP
+from worldmodels.nn.mlp import MLP, Activation, Scheme
 from worldmodels.nn.norm import NormKind
 from worldmodels.ops.bins import expectation, symexp_bins, two_hot_loss
 
+HeadKind = Literal["mse", "symexp_twohot", "categorical"]
 
-class TwoHotHead(nn.Module):
+
+class ScalarHead(nn.Module):
+    """A number of any size, from features (..., F) by way of parameters (..., K)."""
+
+    mlp: MLP
+
+    def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch K"]:
+        return self.mlp(feature)
+
+    @abstractmethod
+    def loss(self, parameters: Float[Tensor, "*batch K"], target: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """No gradient reaches the target."""
+
+    @abstractmethod
+    def mean(self, parameters: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]: ...
+
+
+class NormalHead(ScalarHead):
+    """The mean of a normal with deviation 1; the loss is half the squared error, so without that density's constant.
+
+    pydreamer's reward head and critic: its deviation of 1 / sqrt(2 pi) times its weight of the variance is the same.
+    """
+
+    def __init__(
+        self,
+        size_in: int,
+        *,
+        units: Count = 400,
+        layers: Natural = 4,
+        norm: NormKind = "layer",
+        activation: Activation = "elu",
+        init: Scheme = "dreamer",
+    ) -> None:
+        super().__init__()
+        self.mlp = MLP(size_in, units, layers, 1, norm=norm, activation=activation, init=init)
+
+    def loss(self, parameters: Float[Tensor, "*batch 1"], target: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        return (self.mean(parameters) - target.detach().float()).square() / 2
+
+    def mean(self, parameters: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch"]:
+        return parameters.float().squeeze(-1)
+
+
+class TwoHotHead(ScalarHead):
     """A distribution over `bins` exponentially spaced values between -symexp(limit) and symexp(limit).
 
     It learns means over many orders of magnitude with gradients of one scale, and says exactly 0 before it has
@@ -33,28 +82,70 @@ class TwoHotHead(nn.Module):
         bins: int = 255,
         limit: Rate = 20.0,
         norm: NormKind = "rms",
+        activation: Activation = "silu",
+        init: Scheme = "dreamer",
     ) -> None:
         super().__init__()
-        self.mlp = MLP(size_in, units, layers, bins, norm=norm, out_scale=0.0)
+        self.mlp = MLP(size_in, units, layers, bins, norm=norm, activation=activation, out_scale=0.0, init=init)
         self.bins: Tensor
         self.register_buffer("bins", symexp_bins(bins, limit=limit), persistent=False)
 
-    def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch K"]:
-        return self.mlp(feature)
+    def loss(self, parameters: Float[Tensor, "*batch K"], target: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        return two_hot_loss(parameters, target, self.bins)
 
-    def loss(self, logits: Float[Tensor, "*batch K"], target: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        return two_hot_loss(logits, target, self.bins)
+    def mean(self, parameters: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
+        return expectation(parameters, self.bins)
 
-    def mean(self, logits: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
-        return expectation(logits, self.bins)
+
+class SupportHead(ScalarHead):
+    """A distribution over the values that a number is known to take; targets count as the nearest of them.
+
+    pydreamer's `reward_decoder_categorical`, for rewards such as -10, 0, 1, 10.
+    """
+
+    def __init__(
+        self,
+        size_in: int,
+        *,
+        support: Sequence[float],
+        units: Count = 400,
+        layers: Natural = 4,
+        norm: NormKind = "layer",
+        activation: Activation = "elu",
+        init: Scheme = "dreamer",
+    ) -> None:
+        super().__init__()
+        if len(support) < 2:
+            raise ConfigError(
+                f"head=categorical with support={list(support)}", "at least two values", "list the values that occur"
+            )
+        self.mlp = MLP(size_in, units, layers, len(support), norm=norm, activation=activation, init=init)
+        self.support: Tensor
+        self.register_buffer("support", torch.tensor([float(x) for x in support]), persistent=False)
+
+    def loss(self, parameters: Float[Tensor, "*batch K"], target: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        nearest = (target.detach().unsqueeze(-1) - self.support).abs().argmin(-1, keepdim=True)
+        return -parameters.float().log_softmax(-1).gather(-1, nearest).squeeze(-1)
+
+    def mean(self, parameters: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
+        return (parameters.float().softmax(-1) * self.support).sum(-1)
 
 
 class BinaryHead(nn.Module):
     """The probability of a yes, such as that the world goes on."""
 
-    def __init__(self, size_in: int, *, units: Count = 256, layers: Natural = 1, norm: NormKind = "rms") -> None:
+    def __init__(
+        self,
+        size_in: int,
+        *,
+        units: Count = 256,
+        layers: Natural = 1,
+        norm: NormKind = "rms",
+        activation: Activation = "silu",
+        init: Scheme = "dreamer",
+    ) -> None:
         super().__init__()
-        self.mlp = MLP(size_in, units, layers, 1, norm=norm)
+        self.mlp = MLP(size_in, units, layers, 1, norm=norm, activation=activation, init=init)
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
         return self.mlp(feature).squeeze(-1)
@@ -64,3 +155,27 @@ class BinaryHead(nn.Module):
 
     def mean(self, logit: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         return torch.sigmoid(logit.float())  # half precision rounds 0.999 to 1
+
+
+def scalar_head(
+    size_in: int,
+    *,
+    head: HeadKind = "symexp_twohot",
+    units: Count = 256,
+    layers: Natural = 1,
+    bins: int = 255,
+    limit: Rate = 20.0,
+    support: Sequence[float] = (),
+    norm: NormKind = "rms",
+    activation: Activation = "silu",
+    init: Scheme = "dreamer",
+) -> ScalarHead:
+    """A head by name; bins and limit are for symexp_twohot, support is for categorical."""
+    style: dict[str, Any] = {"units": units, "layers": layers, "norm": norm, "activation": activation, "init": init}
+    if head == "mse":
+        return NormalHead(size_in, **style)
+    if head == "symexp_twohot":
+        return TwoHotHead(size_in, bins=bins, limit=limit, **style)
+    if head == "categorical":
+        return SupportHead(size_in, support=support, **style)
+    raise ConfigError(f"head={head!r}", "mse, symexp_twohot or categorical", "choose one of them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -19,6 +20,19 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "relu": nn.ReLU, "el
 
 # A normal cut at two deviations has 0.8796 of the deviation of a whole one; DreamerV3 stretches it back.
 TRUNCATION = 1.1368
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How the layers of a model are normed, what follows, and how their weights begin.
+
+    rms, silu and dreamer are DreamerV3's; layer, elu and xavier those of pydreamer's DreamerV2. The norms' eps is their
+    paper's: 1e-4 for rms, 1e-3 for layer.
+    """
+
+    norm: NormKind = "rms"
+    activation: Activation = "silu"
+    init: Scheme = "dreamer"
 
 
 def make_activation(name: str) -> nn.Module:

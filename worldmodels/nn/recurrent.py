@@ -10,13 +10,12 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from worldmodels.core.errors import ConfigError
-from worldmodels.nn.mlp import TRUNCATION, init_weights
-from worldmodels.nn.norm import NormKind, make_norm
+from worldmodels.nn.mlp import TRUNCATION, Scheme, init_weights
+from worldmodels.nn.norm import LayerNorm, NormKind, make_norm
 
-CellKind = Literal["torch", "norm", "block"]
+CellKind = Literal["torch", "layernorm", "dv2", "block"]
 
 
 class BlockLinear(nn.Module):
@@ -34,68 +33,87 @@ class BlockLinear(nn.Module):
         self.blocks = blocks
         self.weight = nn.Parameter(torch.empty(blocks, size_in // blocks, size_out // blocks))
         self.bias = nn.Parameter(torch.zeros(size_out))
-        # Truncated normal by the fan-in of one block, as every dense layer of DreamerV3.
-        deviation = TRUNCATION * self.weight.shape[1] ** -0.5
+        # DreamerV3's code counts all blocks' inputs as fan-in, though each output hears one block only.
+        deviation = TRUNCATION * size_in**-0.5
         nn.init.trunc_normal_(self.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
 
-    def forward(self, x: Float[Tensor, "B I"]) -> Float[Tensor, "B O"]:
-        grouped = x.unflatten(-1, (self.blocks, -1)).transpose(0, 1)  # (G, B, I / G)
-        return torch.bmm(grouped, self.weight).transpose(0, 1).flatten(1) + self.bias
-
-
-class NormGRU(nn.Module):
-    """GRU with one normalisation over all gates, update bias -1, candidate tanh(reset * cand).
-
-    The cell of DreamerV2 (Hafner et al., 2021, app. C), where the normalisation is by layer.
-    """
-
-    def __init__(self, size_in: int, size: int, norm: NormKind = "rms") -> None:
-        super().__init__()
-        self.linear = nn.Linear(size_in + size, 3 * size, bias=False)
-        self.norm = make_norm(norm, 3 * size)
-        init_weights(self.linear)
-
-    def forward(self, x: Float[Tensor, "B I"], state: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        return gate(self.norm(self.linear(torch.cat([x, state], -1))), state)
-
-
-class BlockGRU(nn.Module):
-    """Two block-diagonal layers; every block sees its own slice of the state, the input, and a digest of all the state.
-
-    Through the digest the blocks hear of each other. Hafner et al. (2024), "Block GRU". x is the already mixed input
-    (DreamerV3's code mixes latent and action each on its own).
-    """
-
-    def __init__(self, size_in: int, size: int, blocks: int = 8, norm: NormKind = "rms") -> None:
-        super().__init__()
-        self.blocks = blocks
-        self.digest = nn.Linear(size, size_in)
-        self.digest_norm = make_norm(norm, size_in)
-        self.hidden = BlockLinear(2 * blocks * size_in + size, size, blocks)
-        self.norm = make_norm(norm, size)
-        self.gates = BlockLinear(size, 3 * size, blocks)
-        init_weights(self.digest)
-
-    def forward(self, x: Float[Tensor, "B I"], state: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        own = state.unflatten(-1, (self.blocks, -1))  # (B, G, D / G)
-        digest = F.silu(self.digest_norm(self.digest(state)))
-        seen = torch.cat([x, digest], -1).unsqueeze(1).expand(-1, self.blocks, -1)
-        mixed = F.silu(self.norm(self.hidden(torch.cat([own, seen], -1).flatten(1))))
-        # The blocks' outputs hold their own three gates side by side; bring each gate together.
-        gates = self.gates(mixed).unflatten(-1, (self.blocks, 3, -1)).transpose(1, 2).flatten(1)
-        return gate(gates, state)
+    def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
+        grouped = x.reshape(-1, self.blocks, self.weight.shape[1]).transpose(0, 1)  # (G, B, I / G)
+        mapped = torch.bmm(grouped, self.weight).transpose(0, 1).flatten(1) + self.bias
+        return mapped.reshape(*x.shape[:-1], mapped.shape[-1])
 
 
 class TorchGRU(nn.Module):
     """The plain GRU of torch. Cho et al. (2014)."""
 
-    def __init__(self, size_in: int, size: int) -> None:
+    def __init__(self, size_in: int, size: int, init: Scheme = "torch") -> None:
         super().__init__()
         self.cell = nn.GRUCell(size_in, size)
+        if init == "xavier":
+            _fill(self.cell.weight_ih, self.cell.weight_hh)
+            nn.init.zeros_(self.cell.bias_ih)
+            nn.init.zeros_(self.cell.bias_hh)
 
     def forward(self, x: Float[Tensor, "B I"], state: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         with torch.autocast(x.device.type, enabled=False):  # which would round the state, as `gate` must not
             return self.cell(x.to(state.dtype), state)
+
+
+class LayerNormGRU(nn.Module):
+    """The plain GRU without biases, with a layer normalisation of its own for reset, update and candidate.
+
+    pydreamer's `gru_layernorm`: candidate tanh(LN(input + reset * state's part)).
+    """
+
+    def __init__(self, size_in: int, size: int, init: Scheme = "dreamer") -> None:
+        super().__init__()
+        self.input, self.state = nn.Linear(size_in, 3 * size, bias=False), nn.Linear(size, 3 * size, bias=False)
+        self.reset_norm, self.update_norm, self.candidate_norm = (LayerNorm(size) for _ in range(3))
+        for layer in (self.input, self.state):
+            init_weights(layer, init)
+        if init == "xavier":
+            _fill(self.input.weight, self.state.weight)
+
+    def forward(self, x: Float[Tensor, "B I"], state: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        reset, update, candidate = self.input(x).to(state.dtype).chunk(3, -1)
+        own_reset, own_update, own_candidate = self.state(state).to(state.dtype).chunk(3, -1)
+        reset = torch.sigmoid(self.reset_norm(reset + own_reset))
+        candidate = torch.tanh(self.candidate_norm(torch.addcmul(candidate, reset, own_candidate)))
+        return torch.lerp(state, candidate, torch.sigmoid(self.update_norm(update + own_update)))
+
+
+class DV2GRU(nn.Module):
+    """GRU with one normalisation over all gates, update bias -1, candidate tanh(reset * cand).
+
+    The cell of DreamerV2 (Hafner et al., 2021, app. C), where the normalisation is by layer; it is so here, too, where
+    the rest of the model has none.
+    """
+
+    def __init__(self, size_in: int, size: int, norm: NormKind = "layer", init: Scheme = "dreamer") -> None:
+        super().__init__()
+        self.linear = nn.Linear(size_in + size, 3 * size, bias=False)
+        self.norm = make_norm("layer" if norm == "none" else norm, 3 * size)
+        init_weights(self.linear, init)
+        if init == "xavier":
+            _fill(self.linear.weight[:, :size_in], self.linear.weight[:, size_in:])
+
+    def forward(self, x: Float[Tensor, "B I"], state: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        return gate(self.norm(self.linear(torch.cat([x, state], -1))), state)
+
+
+class Stack(nn.Module):
+    """Cells one upon the other: the state is cut into equal parts, one for each, and each hears the one below."""
+
+    def __init__(self, cells: list[nn.Module]) -> None:
+        super().__init__()
+        self.cells = nn.ModuleList(cells)
+
+    def forward(self, x: Float[Tensor, "B I"], state: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        states = []
+        for cell, part in zip(self.cells, state.chunk(len(self.cells), -1), strict=True):
+            x = cell(x, part)
+            states.append(x)
+        return torch.cat(states, -1)
 
 
 def gate(gates: Float[Tensor, "B gates"], state: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
@@ -106,11 +124,27 @@ def gate(gates: Float[Tensor, "B gates"], state: Float[Tensor, "B D"]) -> Float[
     return torch.lerp(state, candidate, torch.sigmoid(update - 1))
 
 
-def make_cell(kind: str, size_in: int, size: int, *, blocks: int, norm: NormKind) -> nn.Module:
+@torch.no_grad()
+def _fill(into: Tensor, recurrent: Tensor) -> None:
+    """Glorot weights for the input, orthogonal ones for the state, as pydreamer fills its cells."""
+    nn.init.xavier_uniform_(into)
+    nn.init.orthogonal_(recurrent)
+
+
+def make_cell(
+    kind: str, size_in: int, size: int, *, layers: int = 1, norm: NormKind = "layer", init: Scheme = "dreamer"
+) -> nn.Module:
+    """A dense cell by name, or a stack of them that share the state's size."""
+    if kind not in ("torch", "layernorm", "dv2"):
+        raise ConfigError(f"gru={kind!r}", "torch, layernorm, dv2 or block", "choose one of them")
+    if size % layers:
+        raise ConfigError(f"deter={size} in gru_layers={layers}", "layers that divide it", "change one of the two")
+    part = size // layers
+    cells = [_cell(kind, size_in if i == 0 else part, part, norm, init) for i in range(layers)]
+    return cells[0] if layers == 1 else Stack(cells)
+
+
+def _cell(kind: str, size_in: int, size: int, norm: NormKind, init: Scheme) -> nn.Module:
     if kind == "torch":
-        return TorchGRU(size_in, size)
-    if kind == "norm":
-        return NormGRU(size_in, size, norm)
-    if kind == "block":
-        return BlockGRU(size_in, size, blocks, norm)
-    raise ConfigError(f"gru={kind!r}", "torch, norm or block", "choose one of them")
+        return TorchGRU(size_in, size, init)
+    return LayerNormGRU(size_in, size, init) if kind == "layernorm" else DV2GRU(size_in, size, norm, init)

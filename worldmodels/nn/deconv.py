@@ -1,0 +1,134 @@
+"""From a vector up to a picture, in the styles of `nn.conv` and through the same sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from worldmodels.core.errors import ConfigError, SpecError
+from worldmodels.nn.conv import ConvPlan, Style, between, plan
+from worldmodels.nn.mlp import MLP, Activation, Scheme, init_weights
+from worldmodels.nn.norm import NormKind
+from worldmodels.nn.recurrent import BlockLinear
+
+_UP = {64: (5, 5, 6, 6), 10: (2, 3, 4, 4)}  # kernels of `valid` from one pixel up to this side
+
+
+class ConvDecoder(nn.Module):
+    """Vector (..., size_in) to the means or logits of a picture (..., C, H, W); mirrors `ConvEncoder`.
+
+    With blocks > 0 the first `deter` numbers of the vector enter by a block-diagonal layer, see `BlockStart`.
+    """
+
+    def __init__(
+        self,
+        size_in: int,
+        shape: Sequence[int],
+        depth: int,
+        *,
+        style: Style = "auto",
+        multipliers: Sequence[int] = (),
+        deter: int = 0,
+        units: int = 0,
+        blocks: int = 0,
+        norm: NormKind = "rms",
+        activation: Activation = "silu",
+        init: Scheme = "dreamer",
+    ) -> None:
+        super().__init__()
+        self.plan = plan(shape, depth, style, multipliers)
+        self.shape = tuple(shape)
+        layers = _climb(self.plan, norm, activation)
+        if blocks:
+            self.start = BlockStart(deter, size_in - deter, self.plan.bottom, units, blocks, norm, activation)
+        else:
+            self.start = nn.Linear(size_in, self.plan.size)
+        self.net = nn.Sequential(*layers)
+        init_weights(self, init)
+
+    def forward(self, feature: Float[Tensor, "*N size_in"]) -> Float[Tensor, "*N C H W"]:
+        bottom = self.start(feature.reshape(-1, feature.shape[-1]))
+        shape = (self.plan.size, 1, 1) if self.plan.style == "valid" else self.plan.bottom
+        return self.net(bottom.reshape(-1, *shape)).reshape(*feature.shape[:-1], *self.shape)
+
+
+class BlockStart(nn.Module):
+    """The bottom of a picture as the sum of what state and latents say of it, (N, C h w).
+
+    The state enters by a block-diagonal layer, each block of it giving some channels, the latents by two layers.
+    Hafner et al. (2024), in the code: `bspace`.
+    """
+
+    def __init__(
+        self,
+        deter: int,
+        latent: int,
+        bottom: tuple[int, int, int],
+        units: int,
+        blocks: int,
+        norm: NormKind,
+        activation: Activation,
+    ) -> None:
+        super().__init__()
+        channels, height, width = bottom
+        if channels % blocks:
+            raise ConfigError(
+                f"{blocks} blocks for {channels} channels at the bottom of the decoder",
+                "channels that the blocks divide",
+                "change the decoder's blocks or depth, or set blocks=0 for one dense layer",
+            )
+        self.deter, size = deter, channels * height * width
+        self.state = BlockLinear(deter, size, blocks)
+        self.latent = MLP(latent, 2 * units, 1, size, norm=norm, activation=activation)
+
+    def forward(self, feature: Float[Tensor, "N F"]) -> Float[Tensor, "N size"]:
+        return self.state(feature[:, : self.deter]) + self.latent(feature[:, self.deter :])
+
+
+def _climb(plan: ConvPlan, norm: NormKind, activation: Activation) -> list[nn.Module]:
+    """All stages from the bottom to the picture."""
+    channels, sides = plan.channels[::-1], plan.sides[::-1]
+    layers: list[nn.Module] = []
+    if plan.style == "valid":
+        widths = (plan.size, *channels[1:])
+        for (before, after), kernel in zip(pairwise(widths), _kernels(plan), strict=True):
+            layers += between(plan, before, norm, activation) if layers else []
+            layers.append(nn.ConvTranspose2d(before, after, kernel, 1 if plan.small else 2))
+        return layers
+    for (before, after), (_, side) in zip(pairwise(channels), pairwise(sides), strict=True):
+        layers += [*between(plan, before, norm, activation), *_up(plan.style, before, after, side)]
+    return layers
+
+
+def _up(style: str, before: int, after: int, side: tuple[int, int]) -> list[nn.Module]:
+    """One stage up to pictures of that height and width."""
+    if style == "pool":
+        return [nn.Upsample(size=side, mode="nearest"), nn.Conv2d(before, after, 5, padding=2)]
+    if style == "stride":
+        odd = (side[0] % 2, side[1] % 2)
+        return [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, output_padding=odd)]
+    return [nn.ConvTranspose2d(before, after, 3)]
+
+
+def _kernels(plan: ConvPlan) -> list[tuple[int, int]]:
+    """Of `valid`'s way up, from one pixel to the picture."""
+    stages = len(plan.channels) - 1
+    each = [_kernel(side, stages, plan.small) for side in plan.sides[0]]
+    return list(zip(*each, strict=True))
+
+
+def _kernel(side: int, stages: int, small: bool) -> tuple[int, ...]:
+    known = _UP.get(side, ())
+    if len(known) == stages:
+        return known
+    if not small:
+        raise SpecError(
+            f"a picture with a side of {side} pixels and {stages} stages for a decoder of style valid",
+            "64 pixels and 4 stages, the only ones that DreamerV2's kernels reach",
+            "resize the picture to 64 x 64, or take style=pool",
+        )
+    even, more = divmod(side - 1, stages)
+    return tuple(1 + even + (i >= stages - more) for i in range(stages))

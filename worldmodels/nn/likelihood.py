@@ -1,0 +1,94 @@
+"""What a decoder's numbers say of an observation: how surprising it is, and what to expect.
+
+Values come in the layout at rest, (..., h, w, C) or (..., *shape), and are compared in float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args, get_type_hints
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn import functional as F
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.core.spec import ArraySpec
+from worldmodels.ops.bins import symexp, symlog
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How observations of each kind are scored, in sums over their axes.
+
+    `normal` is half the squared error, so a normal with deviation 1 without its constant: of pixels in [-0.5, 0.5], of
+    planes as zeros and ones, of symbols one-hot, of vectors as they are; all as in DreamerV2 and pydreamer. The others
+    are those of DreamerV3, Hafner et al. (2024), "World model learning": `squared` the whole squared error of colours
+    in [0, 1] behind a sigmoid; `bernoulli` per cell of a plane (after kenjyoung/dreamerv2_JAX's MinAtar); `categorical`
+    per channel of a cell; `symlog` the squared error of symlog values.
+    """
+
+    image: Literal["squared", "normal"] = "squared"
+    planes: Literal["bernoulli", "normal"] = "bernoulli"
+    symbols: Literal["categorical", "normal"] = "categorical"
+    vector: Literal["symlog", "normal"] = "symlog"
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(Likelihood)
+        for each in fields(self):
+            known = get_args(hints[each.name])
+            if getattr(self, each.name) not in known:
+                raise ConfigError(
+                    f"likelihood.{each.name}={getattr(self, each.name)!r}", " or ".join(known), "choose one of them"
+                )
+
+    def of(self, array: ArraySpec) -> str:
+        return getattr(self, array.kind)
+
+
+DREAMER = Likelihood()
+
+
+def loss(
+    array: ArraySpec, value: Float[Tensor, "..."], obs: Shaped[Tensor, "..."], likelihood: Likelihood = DREAMER
+) -> Float[Tensor, "..."]:
+    """Negative log-likelihood of one observation; of squared errors up to a constant."""
+    value, how = value.float(), likelihood.of(array)
+    axes = tuple(range(-len(array.shape), 0))
+    if how == "bernoulli":
+        each = F.binary_cross_entropy_with_logits(value, obs.to(value.dtype), reduction="none")
+    elif how == "categorical":
+        each = torch.cat(
+            [
+                -logits.log_softmax(-1).gather(-1, obs[..., c : c + 1].long())
+                for c, logits in enumerate(value.split(array.classes, -1))
+            ],
+            -1,
+        )
+    elif how == "squared":
+        each = (torch.sigmoid(value) - obs.to(value.dtype) / 255).square()
+    elif how == "symlog":
+        each = (value - symlog(obs.to(value.dtype))).square()
+    else:
+        each = (value - _wanted(array, obs)).square() / 2
+    return each.sum(axes) if axes else each
+
+
+def _wanted(array: ArraySpec, obs: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
+    if array.kind == "symbols":
+        parts = [F.one_hot(obs[..., c].long(), n) for c, n in enumerate(array.classes)]
+        return torch.cat(parts, -1).float()
+    return obs.float() / 255 - 0.5 if array.kind == "image" else obs.float()
+
+
+def mean(array: ArraySpec, value: Float[Tensor, "..."], likelihood: Likelihood = DREAMER) -> Shaped[Tensor, "..."]:
+    """The expected observation: colours and planes in [0, 1], the likeliest symbol, vectors in their own units."""
+    value, how = value.float(), likelihood.of(array)
+    if array.kind == "symbols":
+        return torch.stack([logits.argmax(-1) for logits in value.split(array.classes, -1)], -1)
+    if array.kind == "vector":
+        return symexp(value) if how == "symlog" else value
+    if how == "normal":
+        return (value + 0.5 if array.kind == "image" else value).clamp(0, 1)
+    return torch.sigmoid(value)
