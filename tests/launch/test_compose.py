@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra.errors import InstantiationException
+from omegaconf import OmegaConf
 
 from worldmodels import command
 from worldmodels.core.errors import ConfigError, ResumeError
-from worldmodels.launch.compose import config, plain
+from worldmodels.launch.compose import config, make, plain
 from worldmodels.launch.folder import run_name
 from worldmodels.launch.numbers import TRAIN, demand
 from worldmodels.launch.train import train
@@ -25,7 +27,7 @@ def test_null_is_no_choice_for_a_group_that_every_run_needs(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="only env, model, logger, policy may be null"):
+    with pytest.raises(ConfigError, match="only env, model, logger, policy.* may be null"):
         config("train", ["stage=null"])
     assert command.main(["train", "trainer=null"]) == 2
     assert "trainer=null: no choice for trainer" in capsys.readouterr().err
@@ -78,6 +80,42 @@ def test_neighbours_of_a_misspelt_key_are_taken_from_the_chosen_parts(word: str,
         config("train", [word])
     assert near in told.value.expected
     assert "levels?" not in told.value.expected
+
+
+@pytest.mark.parametrize(
+    ("word", "do"),
+    [
+        ("budget=3", "do: write budget.updates=..., or budget={updates: ...}"),
+        ("seed=1,2", "do: add -m for several runs, or write seed=[1,2] for a list"),
+        ("experiment=dqn_minatar", "do: write +experiment=<name>; one of dqn_minatar"),
+    ],
+)
+def test_a_word_of_the_wrong_form_is_told_with_the_right_one(
+    word: str, do: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["train", "env=dummy", word]) == 2
+    assert do in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("cfg", "found"),
+    [
+        ({"_target_": "json.dumps", "length": 3}, r"a\.b\._target_: dumps\(\) missing 1 required .* 'obj'"),
+        ({"_target_": "math.pi"}, r"a\.b\._target_: Expected a callable target, got '3.14"),
+        ({"_target_": None}, r"a\.b\._target_=null"),
+    ],
+)
+def test_a_target_that_can_not_be_called_so_is_told_by_its_key(cfg: dict[str, object], found: str) -> None:
+    tree = OmegaConf.create({"a": {"b": cfg}})
+    with pytest.raises(ConfigError, match=found):
+        make(tree.a)
+
+
+def test_a_fault_within_what_a_target_names_keeps_its_traceback() -> None:
+    with pytest.raises(InstantiationException, match="ZeroDivisionError"):
+        make(OmegaConf.create({"_target_": "operator.truediv", "_args_": [1, 0]}))
 
 
 def test_an_unknown_key_within_braces_is_named_itself() -> None:

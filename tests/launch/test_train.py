@@ -149,6 +149,17 @@ def test_a_larger_budget_continues_a_finished_run_exactly() -> None:
     assert rows(grown.folder) == rows(Folder(Path("runs/train/whole")))
 
 
+def test_a_smaller_budget_of_a_finished_run_returns_its_result_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
+    first = run("name=a", "budget.updates=30")
+    stamp = first.folder.last.stat().st_mtime_ns
+    for less in ("budget.updates=20", "budget={updates:900,env_steps:60}", "budget={updates:900,hours:1e-9}"):
+        assert run("name=a", less).result == first.result
+    assert first.folder.last.stat().st_mtime_ns == stamp
+    assert len([row for row in read_json(first.folder.evaluation) if row["final"]]) == 1
+    assert "has had this budget and more" in capsys.readouterr().out
+    assert run("name=a", "budget={updates:33,hours:1}").result["updates"] == 33  # type: ignore[index]
+
+
 def test_another_config_in_the_same_folder_is_refused_by_key() -> None:
     run("name=a", "budget.updates=5")
     with pytest.raises(ResumeError, match=r"seed: 0 -> 1"):

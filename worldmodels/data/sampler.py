@@ -12,6 +12,7 @@ from torch import Tensor
 
 from worldmodels.core.errors import ConfigError, StoreError
 from worldmodels.core.experience import Batch
+from worldmodels.core.options import Count
 from worldmodels.core.rng import Rng
 from worldmodels.data.store import EpisodeStore
 from worldmodels.data.table import Table
@@ -35,15 +36,16 @@ class Uniform:
     the episodes to draw from, by default all.
     """
 
-    length: int
-    batch: int
+    length: Count
+    batch: Count
     cross: bool = False
     pad: bool = False
     among: Int64[np.ndarray, " n"] | None = None
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.batch < 1:
-            raise ConfigError(f"windows of {self.length} steps, {self.batch} at a time", "at least 1", "ask for more")
+            found = f"length={self.length}, batch={self.batch}"
+            raise ConfigError(found, "windows of at least one step, and one at a time", "raise them")
 
     def over(self, numbers: Int64[np.ndarray, " n"]) -> Uniform:
         """The same for these episodes alone, such as one side of `store.split`."""

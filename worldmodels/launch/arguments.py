@@ -7,6 +7,7 @@ be wrong, constructors say.
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, get_args, get_origin
@@ -20,6 +21,8 @@ from worldmodels.core.options import Options
 from worldmodels.launch.hints import MAPPINGS, fits, members, told
 from worldmodels.launch.near import near
 
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it would say on its own what we raise or pass over
+
 # What a text that is no type here raises when it is evaluated.
 UNKNOWN = (NameError, AttributeError, SyntaxError, TypeError)
 
@@ -31,7 +34,7 @@ def examine(cfg: DictConfig, late: Collection[str] = ()) -> None:
     """
     if OmegaConf.is_missing(cfg, "_target_"):
         return
-    target = _located(str(cfg["_target_"])) if "_target_" in cfg else None
+    target = _located(cfg) if "_target_" in cfg else None
     hints = _hints(target) if target is not None else None
     if hints is not None:
         _check_names(cfg, hints, str(cfg["_target_"]))
@@ -77,12 +80,20 @@ def _value(cfg: DictConfig, name: str) -> Any:
         ) from None
 
 
-def _located(target: str) -> Callable[..., Any] | None:
-    """What a `_target_` names; None where it can not be imported, which whoever makes it will tell."""
+def _located(cfg: DictConfig) -> Callable[..., Any] | None:
+    """What `_target_` names; None where it can not be imported or called, which whoever makes it will tell."""
+    target = cfg["_target_"]
+    if not isinstance(target, str):
+        raise ConfigError(
+            f"{cfg._get_full_key('_target_')}={_typed(target)}",
+            "the import path of a class or function",
+            "correct it; what may be left out altogether is set to null as a whole",
+        )
     try:
-        return get_object(target)
+        found = get_object(target)
     except ImportError:
         return None
+    return found if callable(found) else None
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,29 @@ def make(cfg: Any, *args: Any, **kwargs: Any) -> Any:
                 raise cause from None
         if "locating target" in str(error):
             raise explain(error) from error
+        if told := _misdirected(error):
+            raise told from error
         raise
+
+
+def _misdirected(error: InstantiationException) -> ConfigError | None:
+    """What is wrong with a `_target_` that can not be called at all, or not with the options beside it.
+
+    None for what went wrong inside it, whose traceback helps.
+    """
+    cause, text = error.__cause__, str(error)
+    if cause is not None:
+        *_, (frame, _) = traceback.walk_tb(cause.__traceback__)
+        if not isinstance(cause, TypeError) or frame.f_globals["__name__"] != instantiate.__module__:
+            return None
+        text = str(cause)
+    found = re.search(r"full_key: (\S+)", str(error))
+    key = f"{found[1]}._target_" if found else "_target_"
+    return ConfigError(
+        f"{key}: {text.partition(chr(10))[0]}",
+        "the import path of a class or function that takes the options beside it",
+        f"correct {key}, or those options",
+    )
 
 
 @contextmanager
@@ -148,10 +171,33 @@ def _option(choice: str) -> ConfigError:
 
 def _group(choice: str) -> ConfigError:
     name = choice.split("/")[-1]
+    if name == "experiment":
+        return ConfigError(
+            "the defaults hold no experiment that another could replace",
+            "a plus before what is added",
+            f"write +{name}=<name>; one of {', '.join(_options(name))}",
+        )
     return ConfigError(
         f"there is no config group or option {name!r} to override",
         f"one of the groups {', '.join(groups())}" + near(name, [*groups(), *_keys_of_yaml()]),
         "correct the name; what is not in the defaults is added with a plus, such as +experiment=...",
+    )
+
+
+def _several(word: str) -> ConfigError:
+    key, _, value = word.partition("=")
+    return ConfigError(
+        f"{word}: several values for one run",
+        "one value; or -m, which makes one run of each",
+        f"add -m for several runs, or write {key}=[{value}] for a list, or \"{key}='{value}'\" for a text",
+    )
+
+
+def _flat(key: str, node: str) -> ConfigError:
+    return ConfigError(
+        f"{node} was set to a single value, but it holds options, such as {key}",
+        "options in braces, or each by its own name",
+        f"write {key}=..., or {node}={{{key.rpartition('.')[2]}: ...}}",
     )
 
 
@@ -173,6 +219,8 @@ _READINGS: list[tuple[str, Callable[..., ConfigError]]] = [
     (r"Could not find '(?P<choice>[^']*)'", _option),
     (r"Error locating target '(?P<name>[^']*)'(?:.*?Error loading '[^']*':\s*(?P<cause>[^\n]*))?", _target),
     (r"Missing mandatory value: (?P<key>\S+)", _missing),
+    (r"Ambiguous value for argument '(?P<word>[^'\n]*)'", _several),
+    (r"Error trying to access (?P<key>\S+): node `(?P<node>[^`]*)` is not a container", _flat),
 ]
 
 

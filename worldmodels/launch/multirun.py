@@ -33,9 +33,8 @@ class Job:
     budget: Any
 
     def result(self) -> dict[str, Any] | None:
-        """What it returned, if it is finished within the budget that it would have now."""
-        done = self.folder.result()
-        return done if done is not None and done["budget"] == self.budget else None
+        """What it returned, if it is finished and the budget that it would have now adds nothing."""
+        return self.folder.answer(self.budget)
 
 
 def composed(loader: ConfigLoader, settings: DictConfig, words: Sequence[str]) -> DictConfig:

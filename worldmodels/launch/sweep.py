@@ -62,10 +62,12 @@ def sweep(cfg: DictConfig, given: Collection[str] = ()) -> Sweep:
 
 
 def _of_study(config: Mapping[str, Any], study: Mapping[str, Any]) -> Sweep:
-    unknown = sorted(set(study) ^ STUDY)
-    if unknown:
+    if set(study) != STUDY:
+        few, many = sorted(STUDY - set(study)), sorted(set(study) - STUDY)
+        lacks = [*([f"lacks {', '.join(few)}"] if few else []), *([f"has {', '.join(many)}"] if many else [])]
+        steps = [*([f"add {', '.join(few)}"] if few else []), *([f"remove {', '.join(many)}"] if many else [])]
         raise ConfigError(
-            f"a study with or without {', '.join(unknown)}", f"exactly the keys {', '.join(sorted(STUDY))}", "mend it"
+            f"the study {' and '.join(lacks)}", f"exactly the keys {', '.join(sorted(STUDY))}", " and ".join(steps)
         )
     folder = Path(config["runs"], str(study["name"]))
     lines = study_lines({**study, "seeds": config["seeds"] if config["seeds"] is not None else study["seeds"]})

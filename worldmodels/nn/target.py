@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldmodels.core.errors import ConfigError
+from worldmodels.core.options import Count, Share
 
 
 class Target(nn.Module):
@@ -22,10 +23,14 @@ class Target(nn.Module):
 
     count: Tensor
 
-    def __init__(self, module: nn.Module, *, rate: float = 1.0, every: int = 1) -> None:
+    def __init__(self, module: nn.Module, *, rate: Share = 1.0, every: Count = 1) -> None:
         super().__init__()
         if not 0 < rate <= 1 or every < 1:
-            raise ConfigError(f"a target with rate={rate}, every={every}", "0 < rate <= 1 and every >= 1", "mend it")
+            raise ConfigError(
+                f"a target with rate={rate}, every={every}",
+                "a rate above 0, up to 1, and at least one update between two moves",
+                "take rate=1 every=1000 for a copy now and then, or rate=0.02 every=1 to follow slowly",
+            )
         self.module = copy.deepcopy(module).requires_grad_(False)
         self.rate, self.every = rate, every
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))

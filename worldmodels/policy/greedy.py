@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Obs
+from worldmodels.core.options import Count, Share
 from worldmodels.core.protocols import Memory
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec
@@ -31,9 +32,9 @@ class Epsilon(nn.Module):
 
     def __init__(
         self,
-        start: float = 1.0,
-        end: float = 0.05,
-        steps: int = 50_000,
+        start: Share = 1.0,
+        end: Share = 0.05,
+        steps: Count = 50_000,
         kind: Literal["linear", "exponential"] = "linear",
     ) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ class Epsilon(nn.Module):
             raise ConfigError(
                 f"epsilon from {start} to {end} over {steps} steps, {kind}",
                 "0 to 1 over at least one step; an exponential one above 0",
-                "mend stage.epsilon",
+                "take epsilon={start: 1.0, end: 0.05, steps: 50000, kind: linear}, for example",
             )
         if kind not in ("linear", "exponential"):
             raise ConfigError(f"epsilon.kind={kind!r}", "linear or exponential", "choose one of them")

@@ -151,5 +151,5 @@ def source(name: str) -> Source:
         raise ConfigError(f"probe={name}", "nvml, nvidia-smi, none, or the import path of a function", do)
     try:
         return Given(get_method(name))
-    except Exception as error:
+    except (ImportError, ValueError) as error:  # Hydra makes them of whatever an import may raise
         raise ConfigError(f"probe={name}: {error}", "a function that can be imported", do) from error

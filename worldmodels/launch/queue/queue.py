@@ -66,7 +66,7 @@ class Queue:
         with Signals(self.waiter, self.machine.interrupt) as signals:
             try:
                 self._loop(signals)
-            except BaseException:  # such as a full disk: what goes on untold could not be found again
+            except BaseException:  # such as a full disk: runs that go on untold could not be found again
                 self.processes.end_all(self.machine.rules.grace_s)
                 raise
             finally:
