@@ -180,11 +180,11 @@ def small():
     torch.manual_seed(3)
     model = RSSM(
         spec,
-        encoder=lambda s: Encoder(s, units=8, layers=1, grid="mlp"),
-        recurrence=lambda a, e: Recurrence(a, e, deter=8, stoch=2, classes=3, hidden=8, gru="norm"),
-        decoder=lambda s, size: Decoder(s, size, units=8, layers=1, grid="mlp"),
-        reward=lambda size: TwoHotHead(size, units=8, bins=11, limit=2.0),
-        cont=lambda size: BinaryHead(size, units=8),
+        encoder=lambda s, **style: Encoder(s, units=8, layers=1, grid="mlp", **style),
+        recurrence=lambda a, e, **style: Recurrence(a, e, deter=8, stoch=2, classes=3, hidden=8, gru="dv2", **style),
+        decoder=lambda s, size, **style: Decoder(s, size, units=8, layers=1, grid="mlp", **style),
+        reward=lambda size, **style: TwoHotHead(size, units=8, bins=11, limit=2.0, **style),
+        cont=lambda size, **style: BinaryHead(size, units=8, **style),
     )
     for parameter in model.heads.reward.parameters():  # two-hot heads begin at 0, and say the same of everything
         parameter.data.normal_()

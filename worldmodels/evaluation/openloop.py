@@ -127,11 +127,12 @@ def open_loop(model: Model[B_], batch: Batch, *, context: int, horizon: int, rng
     guesses["copy"] = {name: value[:, context - 1 : context] for name, value in truth.items() if name != "cont"}
     guesses["mean"] = _averages(model.spec, truth, batch)
     where = {name: mask[:, ahead] & valid for name, mask in surprise.rare(batch).items()}
+    scored = {*beliefs, "mean"} if surprise.bernoulli(model) else set()
     errors: dict[str, dict[str, Tensor]] = {}
     for predictor, guess in guesses.items():
         found: dict[str, Tensor] = {}
         for name in guess.keys() & truth.keys():
-            found |= _errors(model.spec, name, guess[name], truth[name][:, ahead], likely=predictor != "copy")
+            found |= _errors(model.spec, name, guess[name], truth[name][:, ahead], likely=predictor in scored)
         if predictor in beliefs:
             found |= surprise.nll(model, beliefs[predictor], batch, ahead)
         for quantity, error in surprise.with_rare(found).items():

@@ -1,9 +1,9 @@
 """How surprised a world model is by recorded experience: negative log-likelihoods in nats, by head.
 
-They are the losses of the model's heads, summed over the entries of an observation. Of yes-or-no planes, symbols, the
-continuation and two-hot rewards they are the log-likelihoods of categories. Squared errors (images, vectors) are those
-of a normal density with variance 1/2, without its constant ln(pi) / 2 per entry; for vectors over symlog values. In
-pydreamer these are called `logprob_*`, although less is better.
+They are the losses of the model's heads, summed over the entries of an observation: exact for yes-or-no planes,
+symbols, the continuation and rewards in bins. Squared errors lack their normal density's constant: of whole ones (images,
+symlog vectors) ln(pi) / 2 per entry, the variance being 1/2; of half ones (likelihood normal, head=mse) ln(2 pi) / 2,
+the variance being 1. In pydreamer these are called `logprob_*`, although less is better.
 """
 
 from __future__ import annotations
@@ -42,6 +42,12 @@ def nll(model: Any, belief: Belief, batch: Batch, moments: slice) -> dict[str, F
 def with_rare(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """With the quantities that are measured at some moments only."""
     return {**found, **{name: found[plain] for name, plain in RARE.items() if plain in found}}
+
+
+def bernoulli(model: Any) -> bool:
+    """Whether planes are scored as yes or no, so that constant guesses about them can be scored alike."""
+    likelihood = getattr(getattr(model, "decoder", None), "likelihood", None)
+    return getattr(likelihood, "planes", "bernoulli") == "bernoulli"
 
 
 def rare(batch: Batch) -> dict[str, Bool[Tensor, "B _"]]:
