@@ -24,8 +24,8 @@ from worldmodels.core.rng import Rng
 from worldmodels.data.replay import ReplayStream
 from worldmodels.launch.build import build_stage
 from worldmodels.launch.compose import config, make
+from worldmodels.stage.behaviour import actor_loss, choose_starts, critic_loss, imagine
 from worldmodels.stage.dreamer import Dreamer
-from worldmodels.stage.world_model import learn
 
 
 class Clock:
@@ -46,12 +46,15 @@ def update(stage: Dreamer, optimizer: torch.optim.Optimizer, batches: Iterator[A
     with clock.part("act, and draw a batch"):
         batch = next(batches)
     with clock.part("world model, forward"):
-        learned = learn(stage.model, batch, scales=stage.scales, free_bits=stage.free_bits)
+        learned = stage.look(batch)
+    plan = stage.imagination
     with clock.part("dream"):
-        dreamt = stage.dream(*stage.starts(learned, batch))
+        starts = choose_starts(learned, plan.starts)
+        dreamt = imagine(stage.mind, starts, plan, fading=plan.discount, slow_target=stage.slow.target)
         stage.normaliser.update(dreamt.returns)
     with clock.part("actor and critic, forward"):
-        losses = [*learned.losses.values(), stage.actor_loss(dreamt)[0], stage.critic_loss(dreamt)]
+        actor, _ = actor_loss(stage.actor, dreamt, plan, stage.normaliser.scale)
+        losses = [*learned.losses.values(), actor, critic_loss(stage.mind, dreamt, stage.slow)]
     with clock.part("backward"):
         optimizer.zero_grad()
         torch.stack(losses).sum().backward()

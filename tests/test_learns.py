@@ -25,7 +25,9 @@ from worldmodels.nn.decoder import Decoder
 from worldmodels.nn.encoder import Encoder
 from worldmodels.nn.heads import BinaryHead, TwoHotHead
 from worldmodels.stage.dqn import DQN
-from worldmodels.stage.dreamer import Dreamer, Imagination
+from worldmodels.stage.behaviour import Imagination
+from worldmodels.stage.dreamer import Dreamer
+from worldmodels.stage.optim import Optim
 from worldmodels.stage.ppo import PPO
 from worldmodels.stage.stage import Stage
 
@@ -119,9 +121,7 @@ def dreamer(world: Dummy, rate: float, imagination: Imagination) -> tuple[Dreame
         model,
         partial(ActionHead, **size, layers=1),
         number,
-        rates=rates,
-        clips=dict.fromkeys(rates, 100.0),
-        eps=1e-5,
+        optim=Optim(lr=rates, eps=1e-5),
         imagination=imagination,
     )
     sampler = Uniform(length=8, batch=16, cross=True)

@@ -120,9 +120,9 @@ def test_a_fault_within_what_a_target_names_keeps_its_traceback() -> None:
 
 def test_an_unknown_key_within_braces_is_named_itself() -> None:
     with pytest.raises(ConfigError) as told:
-        config("train", ["stage.rates={modle:1e-3}"])
-    assert "'stage.rates.modle'" in told.value.found
-    assert "did you mean stage.rates.model " in told.value.expected
+        config("train", ["stage.optim.lr={modle:1e-3}"])
+    assert "'stage.optim.lr.modle'" in told.value.found
+    assert "did you mean stage.optim.lr.model " in told.value.expected
 
 
 @pytest.mark.parametrize("env", ["gymnasium", "minigrid"])

@@ -112,7 +112,9 @@ class Batch:
     `first[b, t]` says that `obs[b, t]` opens an episode: nothing before it belongs to it. A window that runs over an
     episode's end holds, at the end, one step that was never taken, from the final observation to the next first one;
     there, and on padding after the last step, `mask` is False and action, reward and flags are zero. `key` names the
-    windows for samplers and writers: (episode number, first step). `weight` corrects for uneven sampling.
+    windows for samplers and writers: (episode number, first step). `weight` corrects for uneven sampling. Where `known`
+    is True, `recalled` is what the learner believed at `obs[b, 0]` when it was there before, in the form in which it
+    told so (see `protocols.Learner`); elsewhere it holds anything.
     """
 
     obs: Mapping[str, Shaped[Tensor, "B _ ..."]]  # (B, T + 1, ...); T is not known yet when this line is checked
@@ -125,6 +127,8 @@ class Batch:
     extras: Mapping[str, Shaped[Tensor, "B T ..."]] = field(default_factory=dict)
     key: Int64[Tensor, "B 2"] | None = None
     weight: Float32[Tensor, " B"] | None = None
+    recalled: Mapping[str, Shaped[Tensor, "B ..."]] = field(default_factory=dict)
+    known: Bool[Tensor, " B"] | None = None
 
     def map(self, f: Any) -> Batch:
         """The same batch with f applied to every tensor."""

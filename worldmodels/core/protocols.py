@@ -103,6 +103,15 @@ class Policy(Protocol):
 
 
 @runtime_checkable
+class Telling(Protocol):
+    """A policy that can tell what it believes."""
+
+    def telling(self) -> Policy:
+        """The same policy, whose extras `belief.<name>` are what `Learner.beliefs` gives of a moment."""
+        ...
+
+
+@runtime_checkable
 class Learner(Protocol):
     """What a stream of experience may ask of the stage that learns from it."""
 
@@ -114,6 +123,13 @@ class Learner(Protocol):
 
     def feedback(self) -> Tensor | None:
         """How surprising each window of the last batch was, (B,); None if the stage does not say."""
+        ...
+
+    def beliefs(self) -> Mapping[str, Tensor]:
+        """What it believed at each moment of the last batch, by name (B, T + 1, ...).
+
+        Asked only where a stream hands beliefs back as `Batch.recalled`.
+        """
         ...
 
 

@@ -9,26 +9,34 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from worldmodels.core.belief import Belief
 from worldmodels.core.experience import Obs
-from worldmodels.core.protocols import WorldModel
 from worldmodels.core.rng import Rng
-from worldmodels.core.spec import EnvSpec
+from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.model.recall import keep, keepsakes
+from worldmodels.model.rssm import RSSM, RSSMBelief
 from worldmodels.model.unroll import fresh
 from worldmodels.nn.action import ActionHead
 from worldmodels.nn.encoder import to_tensors
 
-Mind = tuple[Belief, Tensor]  # what is believed (N, ...), and the action that was taken since (N, A)
+Mind = tuple[RSSMBelief, Tensor]  # what is believed (N, ...), and the action that was taken since (N, A)
 
 
 class Believing:
     """A policy in the beliefs of a world model, for N worlds at once; it shares the weights of model and actor.
 
     Meets `core.protocols.Policy`. All draws come from the torch half of the generator handed to `act`, on the CPU.
+    With `tells` its extras are its beliefs, see `core.protocols.Telling`, and that they are known.
     """
 
-    def __init__(self, spec: EnvSpec, model: WorldModel, actor: ActionHead) -> None:
+    def __init__(self, spec: EnvSpec, model: RSSM, actor: ActionHead, *, tells: bool = False) -> None:
         self.spec, self.model, self.actor = spec, model, actor
+        self.extras: dict[str, ArraySpec] = {}
+        if tells:
+            self.extras = {f"belief.{name}": array for name, array in keepsakes(model).items()}
+            self.extras["belief.known"] = ArraySpec((), "bool")
+
+    def telling(self) -> Believing:
+        return Believing(self.spec, self.model, self.actor, tells=True)
 
     @property
     def device(self) -> torch.device:
@@ -44,10 +52,16 @@ class Believing:
         belief = self.believe(obs, first, memory, rng)
         parameters = self.actor(belief.feature)
         action = self.actor.sample(parameters, rng.torch) if explore else self.actor.mode(parameters)
+        told = self._told(belief) if self.extras else {}
         if self.spec.discrete:
-            return action.argmax(-1).cpu().numpy(), (belief, action), {}
+            return action.argmax(-1).cpu().numpy(), (belief, action), told
         action = action.clamp(-1, 1)  # as the world will take it
-        return action.cpu().numpy(), (belief, action), {}
+        return action.cpu().numpy(), (belief, action), told
+
+    def _told(self, belief: Any) -> Obs:
+        kept = {f"belief.{name}": value.cpu().numpy() for name, value in keep(self.model, belief).items()}
+        kept["belief.known"] = np.ones(len(belief.deter), bool)
+        return {name: value.astype(self.extras[name].dtype, copy=False) for name, value in kept.items()}
 
     def believe(self, obs: Obs, first: Bool[np.ndarray, " N"], memory: Mind, rng: Rng) -> Any:
         """The belief (N, ...) after a look; a memory that is stale counts as none."""

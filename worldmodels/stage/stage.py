@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from worldmodels.data.module import Plan
 from worldmodels.data.replay import Replay
 from worldmodels.data.rollout import Rollout
 from worldmodels.data.segment import Segment
+from worldmodels.nn.laprop import clip_adaptive_
 
 Scalars = dict[str, Tensor]
 PLANS = (Replay, Rollout, Segment)
@@ -33,6 +35,7 @@ class Group:
     clip: float = 100.0
     weight_decay: float = 0.0
     eps: float = 1e-8
+    agc: float | None = None  # before that, clip every tensor's gradient to this share of the tensor's norm
 
 
 class Stage(L.LightningModule, ABC):
@@ -43,6 +46,7 @@ class Stage(L.LightningModule, ABC):
     """
 
     unfit: ClassVar[tuple[type, ...]] = (Rollout,)  # plans of data whose batches it can not learn from
+    recalls: ClassVar[bool] = False  # whether it can go on from `Batch.recalled`
 
     def __init__(self, spec: EnvSpec) -> None:
         super().__init__()
@@ -61,6 +65,12 @@ class Stage(L.LightningModule, ABC):
             fit = " or ".join(f"data={each.__name__.lower()}" for each in PLANS if each not in self.unfit)
             name, data = type(self).__name__, type(plan).__name__.lower()
             raise ConfigError(f"{name} can not learn from data={data}", fit, f"set {fit}")
+        if getattr(plan, "recalls", False) and not self.recalls:
+            raise ConfigError(
+                f"{type(self).__name__} has no beliefs that its data could hand back",
+                "windows that begin without any",
+                "set data.replay_context=0, and data.sampler._target_=worldmodels.data.sampler.Uniform",
+            )
 
     def policy(self) -> Policy:
         raise ConfigError(
@@ -74,6 +84,14 @@ class Stage(L.LightningModule, ABC):
 
     def feedback(self) -> Tensor | None:
         return None
+
+    def beliefs(self) -> Mapping[str, Tensor]:
+        return {}
+
+    @property
+    def updates(self) -> int:
+        """Taken so far; 0 outside of a Trainer."""
+        return 0 if self._trainer is None else self.trainer.global_step
 
     def after_update(self) -> None:
         """Move target networks. Runs inside the step, so a checkpoint never falls between."""
@@ -94,6 +112,7 @@ class Stage(L.LightningModule, ABC):
                 "eps": group.eps,
                 "clip": group.clip,
                 "name": group.name,
+                **({} if group.agc is None else {"agc": group.agc}),
             }
             for group in self.groups()
         ]
@@ -101,7 +120,15 @@ class Stage(L.LightningModule, ABC):
         # scaler it would be handed scaled gradients, which our clipping must not see.
         trainer = self._trainer
         scaled = trainer is not None and trainer.precision == "16-mixed"
-        return torch.optim.AdamW([group for group in groups if group["params"]], fused=not scaled)
+        groups = [group for group in groups if group["params"]]
+        if not groups:
+            do = "leave a part out of stage.freeze"
+            raise ConfigError(f"nothing is left for {type(self).__name__} to learn", "a part that is not frozen", do)
+        return self.optimizer(groups, fused=not scaled)
+
+    def optimizer(self, groups: list[dict[str, Any]], *, fused: bool) -> torch.optim.Optimizer:
+        """What moves the groups, of which each has the numbers of a `Group`, and parameters that learn."""
+        return torch.optim.AdamW(groups, fused=fused)
 
     def configure_gradient_clipping(
         self,
@@ -110,7 +137,10 @@ class Stage(L.LightningModule, ABC):
         gradient_clip_algorithm: str | None = None,  # noqa: ARG002
     ) -> None:
         for group in optimizer.param_groups:
-            nn.utils.clip_grad_norm_(group["params"], group["clip"])
+            if "agc" in group:
+                clip_adaptive_(group["params"], group["agc"])
+            if group["clip"] < float("inf"):
+                nn.utils.clip_grad_norm_(group["params"], group["clip"])
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)

@@ -2,93 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from jaxtyping import Bool
+import torch
 from torch import Tensor
 
-from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
-from worldmodels.core.options import Rate
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.replay import Replay
 from worldmodels.data.rollout import Rollout
+from worldmodels.model.recall import keep
 from worldmodels.model.rssm import RSSM, RSSMBelief
-from worldmodels.model.unroll import arrivals, seen
-from worldmodels.ops.categorical import balanced_kl, entropy
-from worldmodels.ops.masked import masked_mean
+from worldmodels.stage.freeze import freeze as turn_off
+from worldmodels.stage.model_loss import Learned, ModelLoss, learn, watch
+from worldmodels.stage.optim import Optim
 from worldmodels.stage.stage import Group, Scalars, Stage
-
-SCALES = {"obs": 1.0, "reward": 1.0, "cont": 1.0, "dyn": 1.0, "rep": 0.1}
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What a look at a batch gives: weighted losses, scalars to watch, and the beliefs along the way."""
-
-    losses: Scalars
-    metrics: Scalars
-    beliefs: RSSMBelief  # (B, T + 1, ...)
-    seen: Bool[Tensor, "B moments"]
-
-
-def learn(model: RSSM, batch: Batch, *, scales: Mapping[str, float], free_bits: float) -> Learned:
-    """The world-model loss of Hafner et al. (2024), equations 4 and 5.
-
-    Beliefs t = 0 .. T predict obs[t]; beliefs t + 1 predict reward[t] and whether the world went on. Padding, and the
-    step that was never taken between two episodes, count nowhere.
-    """
-    beliefs = model.track(arrivals(model.spec, batch), model.encode(batch.obs), batch.first)
-    real = seen(batch)
-    feature = beliefs.feature
-    surprise = model.decoder.losses(model.decoder(feature), batch.obs)
-    losses = {name: scales["obs"] * masked_mean(each, real) for name, each in surprise.items()}
-    for name, each in model.heads.losses(feature[:, 1:], batch.reward, batch.terminated).items():
-        losses[name] = scales[name] * masked_mean(each, batch.mask)
-    post, prior = model.rssm.log_probs(beliefs.post), model.rssm.log_probs(beliefs.prior)
-    kl, divergence = balanced_kl(post, prior, free_bits=free_bits, dyn=scales["dyn"], rep=scales["rep"])
-    losses["kl"] = masked_mean(kl, real)
-    metrics = {
-        "kl": masked_mean(divergence, real),
-        "entropy/posterior": masked_mean(entropy(post.detach()), real),
-        "entropy/prior": masked_mean(entropy(prior.detach()), real),
-    }
-    return Learned(losses, metrics, beliefs, real)
-
-
-def checked(scales: Mapping[str, float] | None) -> dict[str, float]:
-    """The loss scales, each named: one too few or too many is an error."""
-    scales = dict(SCALES if scales is None else scales)
-    if scales.keys() != SCALES.keys():
-        raise ConfigError(f"loss scales for {', '.join(scales)}", f"exactly {', '.join(SCALES)}", "name each loss once")
-    return scales
 
 
 class WorldModel(Stage):
-    """Trains a world model on recorded experience; offers no policy."""
+    """Trains a world model on recorded experience; offers no policy. `freeze` names parts of it that do not learn."""
 
     unfit = (Replay, Rollout)  # nobody would act
+    recalls = True
 
     def __init__(
         self,
         spec: EnvSpec,
         model: Callable[[EnvSpec], RSSM],
         *,
-        lr: Rate = 4e-5,
-        clip: Rate = 100.0,
-        eps: Rate = 1e-8,
-        free_bits: Rate = 1.0,
-        scales: Mapping[str, Rate] | None = None,
+        optim: Optim | None = None,
+        loss: ModelLoss | None = None,
+        freeze: Sequence[str] = (),
     ) -> None:
         super().__init__(spec)
         self.model = model(spec)
-        self.lr, self.clip, self.eps = lr, clip, eps
-        self.free_bits, self.scales = free_bits, checked(scales)
+        self.optim, self.loss = optim or Optim(), loss or ModelLoss()
+        turn_off(self.model, freeze)
+        self._newest: RSSMBelief | None = None
+
+    @property
+    def model_learns(self) -> bool:
+        """Whether this update moves the world model."""
+        return any(p.requires_grad for p in self.model.parameters())
 
     def losses(self, batch: Batch) -> tuple[Scalars, Scalars]:
-        learned = learn(self.model, batch, scales=self.scales, free_bits=self.free_bits)
+        learned = self.look(batch)
         return learned.losses, learned.metrics
 
+    def look(self, batch: Batch) -> Learned:
+        """Beliefs along the batch, with losses while the model learns."""
+        learned = learn(self.model, batch, self.loss) if self.model_learns else watch(self.model, batch)
+        if self.training:  # or else the windows are others, to be judged by
+            draws = len(learned.seen) // len(batch.mask)
+            self._newest = learned.beliefs.map(lambda x: x.detach()[::draws])
+        return learned
+
+    def beliefs(self) -> Mapping[str, Tensor]:
+        return {} if self._newest is None else keep(self.model, self._newest)
+
     def groups(self) -> list[Group]:
-        return [Group("model", self.model, self.lr, self.clip, eps=self.eps)]
+        return self.optim.groups({"model": self.model})
+
+    def optimizer(self, groups: list[dict[str, Any]], *, fused: bool) -> torch.optim.Optimizer:
+        return self.optim.make(groups, fused=fused)
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        self.optim.warm(optimizer, self.updates)
+        super().optimizer_step(epoch, batch_idx, optimizer, *args, **kwargs)
