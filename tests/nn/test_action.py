@@ -11,9 +11,9 @@ CHOICES = EnvSpec("choices", OBS, 4)
 NUMBERS = EnvSpec("numbers", OBS, 2, discrete=False)
 
 
-def head(spec: EnvSpec) -> ActionHead:
+def head(spec: EnvSpec, dist: str = "bounded_normal") -> ActionHead:
     torch.manual_seed(0)
-    made = ActionHead(spec, 3, units=8, layers=1)
+    made = ActionHead(spec, 3, units=8, layers=1, dist=dist)
     torch.nn.init.normal_(made.mlp[-1].weight, std=3.0)
     return made
 
@@ -56,3 +56,55 @@ def test_draws_scatter_around_the_mean_as_far_as_the_deviation_says():
     torch.testing.assert_close(draws.std(0), deviation, rtol=0.03, atol=0)
     assert not draws.requires_grad
     assert torch.equal(made.mode(parameters)[0], mean)
+
+
+def test_numbers_follow_their_formulas():
+    """Those of pydreamer: normal_tanh and tanh_normal; Hafner et al. (2024) for bounded_normal."""
+    feature = torch.randn(50, 3)
+    wanted = {
+        "bounded_normal": lambda m, s: (m.tanh(), 0.1 + 0.9 / (1 + torch.exp(-(s + 2)))),
+        "normal_tanh": lambda m, s: (m.tanh(), 0.01 + 1 / (1 + torch.exp(-s))),
+        "tanh_normal": lambda m, s: (5 * (m / 5).tanh(), torch.log(1 + torch.exp(s)) + 0.1),
+    }
+    for dist, formula in wanted.items():
+        made = head(NUMBERS, dist)
+        torch.testing.assert_close(made(feature), torch.cat(formula(*made.mlp(feature).chunk(2, -1)), -1))
+
+
+def test_a_squashed_normal_knows_its_density():
+    made = head(NUMBERS, "tanh_normal")
+    parameters = made(torch.randn(500, 3)).detach()
+    mean, deviation = parameters.chunk(2, -1)
+    normal = torch.distributions.Normal(mean, deviation)
+    peer = torch.distributions.TransformedDistribution(normal, [torch.distributions.TanhTransform()])
+    action = made.sample(parameters, torch.Generator().manual_seed(0))
+    assert action.abs().max() <= 1
+    inside = (action.abs() < 0.99).all(-1)
+    assert inside.sum() > 50
+    torch.testing.assert_close(
+        made.log_prob(parameters, action)[inside], peer.log_prob(action).sum(-1)[inside], rtol=1e-3, atol=1e-3
+    )
+    assert torch.isfinite(made.log_prob(parameters, torch.ones(500, 2))).all()
+    torch.testing.assert_close(made.mode(parameters), mean.tanh())
+
+
+@pytest.mark.parametrize("dist", ["bounded_normal", "normal_tanh", "tanh_normal"])
+def test_a_draw_with_a_gradient_is_the_same_draw(dist):
+    made = head(NUMBERS, dist)
+    parameters = made(torch.randn(9, 3)).detach().requires_grad_()
+    plain, passing = (draw(parameters, torch.Generator().manual_seed(1)) for draw in (made.sample, made.rsample))
+    assert torch.equal(plain, passing.detach())
+    assert not plain.requires_grad
+    (grad,) = torch.autograd.grad(passing.sum(), parameters)
+    slope = 1 - plain.square() if dist == "tanh_normal" else torch.ones_like(plain)
+    torch.testing.assert_close(grad[:, :2], slope)
+
+
+def test_choices_pass_the_gradient_of_their_probabilities():
+    made = head(CHOICES)
+    parameters = made(torch.randn(9, 3)).detach().requires_grad_()
+    worth = torch.randn(4)
+    drawn = made.rsample(parameters, torch.Generator().manual_seed(1))
+    assert torch.equal(drawn.detach(), made.sample(parameters, torch.Generator().manual_seed(1)))
+    found = torch.autograd.grad((drawn * worth).sum(), parameters)[0]
+    torch.testing.assert_close(found, torch.autograd.grad((parameters.exp() * worth).sum(), parameters)[0])

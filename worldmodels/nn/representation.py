@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
-from worldmodels.core.errors import ConfigError
 from worldmodels.core.options import Rate
 from worldmodels.nn.mlp import Scheme, init_weights
 
@@ -33,8 +32,6 @@ class Representation(nn.Module):
         init: Scheme = "dreamer",
     ) -> None:
         super().__init__()
-        if loss not in ("barlow", "infonce"):
-            raise ConfigError(f"representation loss={loss!r}", "barlow or infonce", "choose one of them")
         self.projector = nn.Linear(feature, embed)
         self.kind, self.scale, self.redundancy = loss, scale, redundancy
         init_weights(self.projector, init)
