@@ -44,10 +44,11 @@ def main(argv: list[str]) -> int:
 
 def _run(cfg: DictConfig, given: list[str], places: list[str], others: list[str]) -> int:
     from worldmodels.command import train
+    from worldmodels.launch.pipeline import Pipeline
     from worldmodels.launch.sweep import sweep
 
-    plan = sweep(cfg, given)
-    code = train.main([*places, *plan.argv, *others])
+    plan = sweep(cfg, given, places=places, words=others)
+    code = plan.run(train.main) if isinstance(plan, Pipeline) else train.main([*places, *plan.argv, *others])
     if cfg.report and code in (0, 1) and plan.folder.is_dir():
         from worldmodels.command import report
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.launch import json_list
@@ -43,6 +45,18 @@ def from_objects(
 def from_words(file: str, common: Sequence[str]) -> list[list[str]]:
     """A line per list of words of a JSON file; `write_words` writes such."""
     return [with_demo([*common, *line]) for line in json.loads(Path(file).read_text(encoding="utf-8"))]
+
+
+def combinations(grid: Mapping[str, Any] | None, listed: Sequence[Mapping[str, Any]] | None) -> list[Mapping[str, Any]]:
+    """What is listed, and every combination of a grid; one of nothing if there is neither."""
+    grid = grid or {}
+    for key, values in grid.items():
+        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+            raise ConfigError(f"grid.{key}={values!r}", "a list of values", f"write [{values}]")
+    rows = [*(listed or [])]
+    if grid or not rows:
+        rows += [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    return rows
 
 
 def with_seeds(lines: Sequence[Sequence[str]], seeds: Sequence[int] | None) -> list[list[str]]:

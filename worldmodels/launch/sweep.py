@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.core.files import write_text
 from worldmodels.launch.compose import plain
 from worldmodels.launch.json_list import word, words
-from worldmodels.launch.listed import with_seeds
+from worldmodels.launch.listed import combinations, with_seeds
+from worldmodels.launch.pipeline import Pipeline, pipeline
 
 STUDY = {"name", "words", "grid", "list", "seeds", "launcher", "resources"}
 OF_LISTS = {  # what they are called for a study, where there is such a thing
@@ -38,10 +38,13 @@ class Sweep:
     folder: Path
 
 
-def sweep(cfg: DictConfig, given: Collection[str] = ()) -> Sweep:
+def sweep(
+    cfg: DictConfig, given: Collection[str] = (), *, places: Sequence[str] = (), words: Sequence[str] = ()
+) -> Sweep | Pipeline:
     """From the config of `conf/sweep.yaml`; ConfigError for what can not be a sweep, before anything starts.
 
-    given: the options that the command line sets. Of those some have no say in a study, and are refused.
+    given: the options that the command line sets. Of those some have no say in a study, and are refused. places: where
+    else configs lie, and words of the runs: of a study of steps, which does not hand them on as they are.
     """
     config = plain(cfg)
     study, file = config.get("study"), config["config_file"]
@@ -58,6 +61,8 @@ def sweep(cfg: DictConfig, given: Collection[str] = ()) -> Sweep:
         raise ConfigError(
             f"{', '.join(idle)} with a study", "options of a study", f"{do}; they are for config_file=..."
         )
+    if "steps" in study:
+        return pipeline(config, study, _launching(config, study), places, words)
     return _of_study(config, study)
 
 
@@ -79,16 +84,16 @@ def _of_study(config: Mapping[str, Any], study: Mapping[str, Any]) -> Sweep:
     return Sweep([*argv, *_listed("words", file), *_options(options), *study["words"]], folder)
 
 
+def _launching(config: Mapping[str, Any], study: Mapping[str, Any]) -> list[str]:
+    """What every multirun of a study of steps is told of its launcher."""
+    options = {**(study.get("resources") or {}), **config["resources"]}
+    launcher = config["launcher"] or study.get("launcher") or "gpu_queue"
+    return ["hydra/sweeper=json_list", f"hydra/launcher={launcher}", *_options(options)]
+
+
 def study_lines(study: Mapping[str, Any]) -> list[list[str]]:
     """The words in which the runs of a study differ: its list, and every combination of its grid, with every seed."""
-    grid: Mapping[str, Any] = study["grid"] or {}
-    for key, values in grid.items():
-        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-            raise ConfigError(f"grid.{key}={values!r}", "a list of values", f"write [{values}]")
-    rows: list[Mapping[str, Any]] = [*(study["list"] or [])]
-    if grid or not rows:
-        rows += [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    return with_seeds([words(row) for row in rows], study["seeds"])
+    return with_seeds([words(row) for row in combinations(study["grid"], study["list"])], study["seeds"])
 
 
 def _of_list(config: Mapping[str, Any]) -> Sweep:

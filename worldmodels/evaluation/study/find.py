@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.evaluation.study.run import Run, read
 
+STEPS = "study.json"  # in the folder of a study of steps: which there are, and which a report is of
 MARKS = ("config.yaml", "status.json", "done.json")  # any of them makes a folder that of a run
 _ASIDE = re.compile(r"\.old-\d+$")  # of a run that was started over
 
@@ -18,12 +21,37 @@ def runs(folders: Sequence[Path]) -> list[Run]:
     if not folders:
         raise ConfigError("no folder", "a study, or runs", "give the folder of a study, such as runs/<study>")
     found: dict[Path, Path] = {}
-    for folder in folders:
+    for folder in [step for each in folders for step in steps(each)]:
         for path in _runs_in(folder):
             found.setdefault(path.resolve(), path)
     paths = sorted(found.values())
     studies = _names({path.parent.resolve() for path in paths})
     return [read(path, studies[path.parent.resolve()]) for path in paths]
+
+
+def steps(folder: Path, *, every: bool = False) -> list[Path]:
+    """The folders of the steps that a report of a study is of, or of all of them; of any other folder, itself."""
+    told = _told(folder)
+    names = told["steps" if every else "report"] if told else []
+    return [folder / name for name in names if (folder / name).is_dir()] if told else [folder]
+
+
+def reference(folder: Path) -> str | None:
+    """The name of published numbers that a study wants to be shown beside."""
+    return (_told(folder) or {}).get("reference")
+
+
+def _told(folder: Path) -> dict[str, Any] | None:
+    file = folder / STEPS
+    if not file.is_file():
+        return None
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        lists = {key: [str(name) for name in told[key]] for key in ("steps", "report")}
+        return {**lists, "reference": told.get("reference")}
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as damage:
+        do = "start the study again, which writes it anew, or report one of its steps"
+        raise ConfigError(f"{file} can not be read: {damage!r}", "what a study of steps wrote", do) from damage
 
 
 def is_run(folder: Path) -> bool:

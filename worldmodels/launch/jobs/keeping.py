@@ -9,7 +9,7 @@ from pathlib import Path
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.files import write_text
 from worldmodels.data.lock import owner
-from worldmodels.launch.jobs.roster import Run, stranded
+from worldmodels.launch.jobs.roster import Run, stepped, stranded
 
 ARCHIVE = "archive"
 AGAIN = ("failed", "killed")
@@ -17,6 +17,9 @@ AGAIN = ("failed", "killed")
 
 def again(folder: Path, chosen: Sequence[Run], launcher: str | None) -> list[str]:
     """The command line of `train` that starts failed, killed and stranded ones again, each by its own words."""
+    if stepped(folder):
+        do = "give the command of the sweep again, which does what is left; or name one step, <study>/<step>"
+        raise ConfigError(f"{folder} is a study of several steps", "one step, whose runs wait for no other", do)
     left = [run for run in chosen if run.status.state in AGAIN or stranded(run)]
     if not left:
         raise ConfigError(
@@ -45,7 +48,7 @@ def archive(folder: Path, chosen: Sequence[Run]) -> list[tuple[Run, Path | None]
         over = run.status.state in ("done", *AGAIN) and owner(run.folder / ".lock") is None
         place = _free(folder / ARCHIVE / run.name) if over else None
         if place is not None:
-            place.parent.mkdir(exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
             run.folder.rename(place)
         moved.append((run, place))
     return moved

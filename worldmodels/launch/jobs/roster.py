@@ -10,20 +10,22 @@ from pathlib import Path
 from worldmodels.core.errors import ConfigError
 from worldmodels.data.lock import owner
 from worldmodels.evaluation.status import Status, observe
+from worldmodels.evaluation.study.find import STEPS, steps
 
 SWEEP = ".sweep.lock"  # held by the sweep that is at work in a study
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, and what is true of it now."""
+    """A run's folder, and what is true of it now. `step`: of a study of several."""
 
     folder: Path
     status: Status
+    step: str = ""
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return f"{self.step}/{self.folder.name}" if self.step else self.folder.name
 
 
 def studies(root: Path) -> list[Path]:
@@ -50,7 +52,16 @@ def study(root: Path, name: str) -> Path:
 def runs(folder: Path) -> list[Run]:
     """Every run of a study, by name."""
     observed = ((path, observe(path)) for path in _runs(folder))
-    return [Run(path, status or Status("queued", error="not started")) for path, status in observed]
+    several = stepped(folder)
+    return [
+        Run(path, status or Status("queued", error="not started"), path.parent.name if several else "")
+        for path, status in observed
+    ]
+
+
+def stepped(folder: Path) -> bool:
+    """It is a study of several steps, whose runs lie in a folder for each."""
+    return (folder / STEPS).is_file()
 
 
 def choose(folder: Path, text: str | None) -> list[Run]:
@@ -96,6 +107,8 @@ def stranded(run: Run) -> bool:
 
 
 def _runs(folder: Path) -> list[Path]:
+    if stepped(folder):
+        return [path for step in steps(folder, every=True) if step.is_dir() for path in _runs(step)]
     marks = ("status.json", "done.json", "config.yaml")
     inside = (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("."))
     return [path for path in inside if any((path / mark).is_file() for mark in marks)]

@@ -46,11 +46,12 @@ def of_runs(known: Sequence[Run]) -> Table:
 
 
 def labels(known: Sequence[Run]) -> list[str]:
-    """What tells each run from the others: the words that not all have, or else its name."""
+    """What tells each run from the others: the words that not all have, or their names if they were given some."""
     words = [set(run.status.overrides) for run in known]
     common = set[str].intersection(*words) if len(known) > 1 else set[str]()
     told = [" ".join(word for word in run.status.overrides if word not in common) for run in known]
-    unique = len(set(told)) == len(told) and len(known) > 1
+    named = any(run.step for run in known) or all(any(word.startswith("name=") for word in each) for each in words)
+    unique = len(set(told)) == len(told) and len(known) > 1 and not named
     return [label if unique and label else run.name for label, run in zip(told, known, strict=True)]
 
 

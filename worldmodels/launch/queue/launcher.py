@@ -127,6 +127,8 @@ def _named(words: Sequence[Sequence[str]]) -> list[list[str]]:
 
 def _runs(jobs: Sequence[Job], tail: Sequence[str]) -> list[Run]:
     labels = _labels([[word for word in job.words if _key(word) not in UNTOLD] for job in jobs])
+    if all(any(_key(word) == "name" for word in job.words) for job in jobs):
+        labels = [job.folder.path.name for job in jobs]
     found = []
     for job, label in zip(jobs, labels, strict=True):
         values = _values(job.words)
