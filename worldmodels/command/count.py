@@ -5,6 +5,7 @@ worldmodels count [+experiment=<name>] [option=<value> ...] [--json]
     worldmodels count                                  the demo
     worldmodels count +experiment=ppo_minatar --json   as JSON: {"encoder": 1234, ..., "total": 56789, "learned": 5678}
     worldmodels count +experiment=world_model_offline env=minatar     shapes from a world instead of data.store
+    worldmodels count model=dreamerv3 model/size=12M env=atari        a preset, at one of its sizes
 
 Targets, such as the slow copy of a critic, are in the total, but do not learn.
 """
@@ -32,10 +33,14 @@ def main(argv: list[str]) -> int:
     as_json = "--json" in argv
 
     def task(cfg: DictConfig, overrides: list[str]) -> None:  # noqa: ARG001 (every verb's task takes them)
+        import torch
+
         from worldmodels.launch.build import build_stage
         from worldmodels.launch.count import count
 
-        rows = count(build_stage(cfg, _spec(cfg)))
+        spec = _spec(cfg)
+        with torch.device("meta"):  # tensors of shapes alone: a model of any size is counted in no time and memory
+            rows = count(build_stage(cfg, spec))
         if as_json:
             learned = rows[-1].parameters - rows[-1].frozen
             print(json.dumps({**{row.name: row.parameters for row in rows}, "learned": learned}))

@@ -170,7 +170,13 @@ def _option(choice: str) -> ConfigError:
 
 
 def _group(choice: str) -> ConfigError:
-    name = choice.split("/")[-1]
+    parent, _, name = choice.rpartition("/")
+    if parent and (holders := [each for each in _options(parent) if _offers(conf() / parent / f"{each}.yaml", name)]):
+        return ConfigError(
+            f"{choice} is set, but the chosen {parent} has no {name}",
+            f"one of {', '.join(f'{parent}={each}' for each in holders)}",
+            f"choose such a {parent}, or leave {choice} out",
+        )
     if name == "experiment":
         return ConfigError(
             "the defaults hold no experiment that another could replace",
@@ -199,6 +205,12 @@ def _flat(key: str, node: str) -> ConfigError:
         "options in braces, or each by its own name",
         f"write {key}=..., or {node}={{{key.rpartition('.')[2]}: ...}}",
     )
+
+
+def _offers(path: Path, group: str) -> bool:
+    """Whether a config's defaults choose from that group below it."""
+    tree: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return any(isinstance(each, dict) and group in each for each in tree.get("defaults", []))
 
 
 def _missing(key: str) -> ConfigError:

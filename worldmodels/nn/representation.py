@@ -32,7 +32,7 @@ class Representation(nn.Module):
         init: Scheme = "dreamer",
     ) -> None:
         super().__init__()
-        self.projector = nn.Linear(feature, embed)
+        self.projector = nn.Linear(feature, embed, bias=False)  # whose mean barlow takes out anyway
         self.kind, self.scale, self.redundancy = loss, scale, redundancy
         init_weights(self.projector, init)
 
