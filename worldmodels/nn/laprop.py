@@ -10,6 +10,14 @@ from torch import Tensor
 
 from worldmodels.core.errors import ConfigError
 
+# All tensors of a list by one call.
+foreach_add_ = torch._foreach_add_  # pyright: ignore[reportPrivateImportUsage]
+foreach_addcdiv_ = torch._foreach_addcdiv_  # pyright: ignore[reportPrivateImportUsage]
+foreach_addcmul_ = torch._foreach_addcmul_  # pyright: ignore[reportPrivateImportUsage]
+foreach_mul_ = torch._foreach_mul_  # pyright: ignore[reportPrivateImportUsage]
+foreach_norm = torch._foreach_norm  # pyright: ignore[reportPrivateImportUsage]
+foreach_sqrt = torch._foreach_sqrt  # pyright: ignore[reportPrivateImportUsage]
+
 
 class LaProp(torch.optim.Optimizer):
     """RMSProp, and then momentum over what it gives, both without bias; Adam averages before it divides.
@@ -42,35 +50,34 @@ class LaProp(torch.optim.Optimizer):
         return loss
 
     def _move(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        if not params:
-            return
+        together: dict[int, list[Tensor]] = {}
         for param in params:
             state = self.state[param]
             if not state:
                 state["step"] = torch.zeros((), dtype=torch.float32)
                 for name in ("square", "momentum"):
                     state[name] = torch.zeros_like(param, dtype=torch.float32, memory_format=torch.preserve_format)
-        steps = [self.state[param]["step"] for param in params]
-        # A weight that had no gradient for a while counts its own updates; all others move together.
-        for count in sorted({float(step) for step in steps}):
-            some = [p for p, step in zip(params, steps, strict=True) if float(step) == count]
-            self._together(group, some, int(count) + 1)
-        torch._foreach_add_(steps, 1)  # pyright: ignore[reportPrivateImportUsage]
+            state["step"] += 1
+            # A weight that had no gradient for a while counts its own updates.
+            together.setdefault(int(state["step"]), []).append(param)
+        for count, some in together.items():
+            self._together(group, some, count)
 
     def _together(self, group: dict[str, Any], params: list[Tensor], count: int) -> None:
-        momentum, square = group["betas"]
+        beta1, beta2 = group["betas"]
         grads = [p.grad.float() for p in params if p.grad is not None]
         squares, momenta = ([self.state[p][name] for p in params] for name in ("square", "momentum"))
-        torch._foreach_mul_(squares, square)  # pyright: ignore[reportPrivateImportUsage]
-        torch._foreach_addcmul_(squares, grads, grads, 1 - square)  # pyright: ignore[reportPrivateImportUsage]
-        scale = torch._foreach_sqrt(squares)  # pyright: ignore[reportPrivateImportUsage]
-        torch._foreach_div_(scale, (1 - square**count) ** 0.5)  # pyright: ignore[reportPrivateImportUsage]
-        torch._foreach_add_(scale, group["eps"])  # pyright: ignore[reportPrivateImportUsage]
-        unit = torch._foreach_div(grads, scale)  # pyright: ignore[reportPrivateImportUsage]
-        torch._foreach_lerp_(momenta, unit, 1 - momentum)  # pyright: ignore[reportPrivateImportUsage]
+        foreach_mul_(squares, beta2)
+        foreach_addcmul_(squares, grads, grads, 1 - beta2)
+        # g / (sqrt(v / c) + eps) is sqrt(c) g / (sqrt(v) + sqrt(c) eps): one pass over memory less.
+        root = (1 - beta2**count) ** 0.5
+        scale = foreach_sqrt(squares)
+        foreach_add_(scale, root * group["eps"])
+        foreach_mul_(momenta, beta1)
+        foreach_addcdiv_(momenta, grads, scale, (1 - beta1) * root)
         if group["weight_decay"]:
-            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
-        torch._foreach_add_(params, momenta, alpha=-group["lr"] / (1 - momentum**count))  # pyright: ignore[reportPrivateImportUsage]
+            foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        foreach_add_(params, momenta, alpha=-group["lr"] / (1 - beta1**count))
 
 
 @torch.no_grad()
@@ -83,8 +90,7 @@ def clip_adaptive_(params: Iterable[Tensor], agc: float, floor: float = 1e-3) ->
     if not with_grad:
         return
     grads = [p.grad for p in with_grad if p.grad is not None]
-    norms = torch._foreach_norm(grads)  # pyright: ignore[reportPrivateImportUsage]
-    sizes = torch._foreach_norm(with_grad)  # pyright: ignore[reportPrivateImportUsage]
+    norms, sizes = foreach_norm(grads), foreach_norm(with_grad)
     allowed = agc * torch.stack(sizes).clamp(min=floor)
     scale = 1 / (torch.stack(norms) / allowed).clamp(min=1)
-    torch._foreach_mul_(grads, list(scale.unbind()))  # pyright: ignore[reportPrivateImportUsage]
+    foreach_mul_(grads, list(scale.unbind()))
