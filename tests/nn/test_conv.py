@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worldmodels.core.errors import SpecError
+from worldmodels.core.errors import ConfigError, SpecError
 from worldmodels.nn.conv import ConvEncoder, Nature, plan
 from worldmodels.nn.deconv import ConvDecoder
 
@@ -25,6 +25,10 @@ from worldmodels.nn.deconv import ConvDecoder
         ((3, 33, 47), "pool", (16, 5, 6)),
         ((1, 33, 47), "stride", (16, 4, 5)),
         ((2, 7, 7), "pool", (8, 4, 4)),
+        ((3, 64, 64), "valid", (32, 2, 2)),
+        ((7, 10, 10), "valid", (32, 2, 2)),
+        ((20, 7, 7), "valid", (16, 1, 1)),
+        ((2, 12, 9), "valid", (32, 4, 1)),
     ],
 )
 def test_the_decoder_mirrors_the_encoder(shape, style, bottom):
@@ -68,6 +72,51 @@ def test_a_picture_of_84_pixels_can_be_learned_by_heart():
         loss.backward()
         optimizer.step()
     assert float(loss.detach()) < 0.02  # all grey: 0.25; all black: 0.09 and more
+
+
+def test_valid_is_dreamerv2s_ladder_layer_by_layer():
+    """Section 1.2 and 1.3 of pydreamer: 64-31-14-6-2 and back by 1-5-13-30-64, 10-8-6-4-2 and back by 1-2-4-7-10."""
+    sides: list[int] = []
+
+    def keep(layer: object, given: object, made: torch.Tensor) -> None:
+        sides.append(made.shape[-1])
+
+    for side, down, up in ((64, [31, 14, 6, 2], [5, 13, 30, 64]), (10, [8, 6, 4, 2], [2, 4, 7, 10])):
+        encoder = ConvEncoder((3, side, side), 4, style="valid")
+        decoder = ConvDecoder(9, (3, side, side), 4, style="valid")
+        for layer in (*encoder.net, *decoder.net):
+            if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+                layer.register_forward_hook(keep)
+        encoder(torch.randn(2, 3, side, side))
+        decoder(torch.randn(2, 9))
+        assert sides == [*down, *up]
+        sides.clear()
+        kinds = [type(layer).__name__ for layer in (*encoder.net, *decoder.net)]
+        assert set(kinds) == {"Conv2d", "ConvTranspose2d", "SiLU"}, "no norms"
+        assert kinds[-1] == "ConvTranspose2d", "nothing after the last layer"
+
+
+def test_a_picture_that_dreamerv2s_kernels_do_not_reach_is_refused():
+    with pytest.raises(SpecError, match="64 x 64, or take style=pool"):
+        ConvDecoder(9, (3, 96, 96), 4, style="valid")
+
+
+def test_state_enters_a_picture_block_by_block_and_latents_everywhere():
+    """DreamerV3's `bspace`: block g of the state gives its share of the channels."""
+    torch.manual_seed(0)
+    decoder = ConvDecoder(8 + 5, (3, 32, 32), 4, style="pool", deter=8, units=6, blocks=4)
+    channels, height, width = decoder.plan.bottom
+
+    def bottom(feature: torch.Tensor) -> torch.Tensor:
+        return decoder.start(feature[None]).view(channels, height, width)
+
+    heard = torch.autograd.functional.jacobian(bottom, torch.randn(13)).abs().sum((1, 2)) > 0  # (C, 13)
+    for channel in range(channels):
+        block = channel // (channels // 4)
+        assert heard[channel, :8].tolist() == [i // 2 == block for i in range(8)]
+        assert heard[channel, 8:].all()
+    with pytest.raises(ConfigError, match="blocks=0"):
+        ConvDecoder(13, (3, 32, 32), 3, style="pool", deter=8, units=6, blocks=8)
 
 
 def test_a_picture_too_small_for_its_stages_is_refused_with_a_way_out():

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from worldmodels.core.spec import ArraySpec
-from worldmodels.nn.heads import BinaryHead, TwoHotHead
-from worldmodels.nn.likelihood import loss, mean
+from worldmodels.nn.likelihood import Likelihood, loss, mean
 
 IMAGE = ArraySpec((2, 3, 3), "uint8", "image")
 PLANES = ArraySpec((2, 3, 4), "bool", "planes")
@@ -47,11 +46,24 @@ def test_half_precision_outputs_are_compared_in_single_precision(array):
     assert torch.equal(loss(array, value, obs), loss(array, value.float(), obs))
 
 
-def test_a_probability_of_going_on_is_not_rounded_to_certainty():
-    head = BinaryHead(3)
-    assert float(head.mean(torch.tensor(6.9, dtype=torch.bfloat16))) == pytest.approx(0.999, abs=1e-4)
+NORMAL = Likelihood(image="normal", planes="normal", symbols="normal", vector="normal")
 
 
-def test_a_reward_head_starts_at_exactly_zero():
-    head = TwoHotHead(3)
-    assert (head.mean(head(torch.randn(10, 3))) == 0).all()
+def test_normal_likelihoods_are_half_the_squared_error_as_pydreamer_counts_it():
+    """Pixels in [-0.5, 0.5], planes as 0 and 1, symbols one-hot, vectors as they are."""
+    value, obs = torch.randn(2, 3, 3), torch.randint(256, (2, 3, 3), dtype=torch.uint8)
+    pairs = zip(value.flatten().tolist(), obs.flatten().tolist(), strict=True)
+    expected = sum((v - (o / 255 - 0.5)) ** 2 / 2 for v, o in pairs)
+    assert float(loss(IMAGE, value, obs, NORMAL)) == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(mean(IMAGE, obs / 255 - 0.5, NORMAL), obs / 255)
+    value, obs = torch.randn(2, 3, 4), torch.rand(2, 3, 4) > 0.5
+    assert float(loss(PLANES, value, obs, NORMAL)) == pytest.approx(float(((value - obs.float()) ** 2).sum() / 2))
+    value, obs = torch.randn(2, 3, 8), torch.randint(3, (2, 3, 2), dtype=torch.uint8)
+    total = 0.0
+    for y, x in [(y, x) for y in range(2) for x in range(3)]:
+        hot = [float(k == int(obs[y, x, 0])) for k in range(5)] + [float(k == int(obs[y, x, 1])) for k in range(3)]
+        total += sum((v - h) ** 2 / 2 for v, h in zip(value[y, x].tolist(), hot, strict=True))
+    assert float(loss(SYMBOLS, value, obs, NORMAL)) == pytest.approx(total, rel=1e-5)
+    assert int(mean(SYMBOLS, value, NORMAL)[1, 2, 1]) == int(value[1, 2, 5:].argmax())
+    assert float(loss(VECTOR, torch.zeros(4), torch.tensor([3.0, 0, 0, -4.0]), NORMAL)) == 12.5
+    assert torch.equal(mean(VECTOR, value[0, 0, :4], NORMAL), value[0, 0, :4])

@@ -5,15 +5,14 @@ Values come in the layout at rest, (..., h, w, C) or (..., *shape), and are comp
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal, get_args, get_type_hints
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from worldmodels.core.errors import ConfigError
 from worldmodels.core.spec import ArraySpec
 from worldmodels.ops.bins import symexp, symlog
 
@@ -33,15 +32,6 @@ class Likelihood:
     planes: Literal["bernoulli", "normal"] = "bernoulli"
     symbols: Literal["categorical", "normal"] = "categorical"
     vector: Literal["symlog", "normal"] = "symlog"
-
-    def __post_init__(self) -> None:
-        hints = get_type_hints(Likelihood)
-        for each in fields(self):
-            known = get_args(hints[each.name])
-            if getattr(self, each.name) not in known:
-                raise ConfigError(
-                    f"likelihood.{each.name}={getattr(self, each.name)!r}", " or ".join(known), "choose one of them"
-                )
 
     def of(self, array: ArraySpec) -> str:
         return getattr(self, array.kind)
