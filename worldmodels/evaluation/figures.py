@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -100,26 +100,35 @@ def small(metrics: Rows, names: Sequence[str]) -> str:
 
 def horizon(rows: Rows) -> str:
     """Prediction error by how many steps ago the eyes were closed; one frame per quantity, one line per predictor."""
-    quantities = sorted({name.rpartition("/")[0] for name in rows[0]} - {""})
-    across = min(3, len(quantities))
-    lines = -(-len(quantities) // across)
+
+    def draw(axes: Axes, quantity: str) -> None:
+        for predictor, style in PREDICTORS.items():
+            pairs = [(row["horizon"], row.get(f"{quantity}/{predictor}")) for row in rows]
+            x, y = np.array([pair for pair in pairs if pair[1] is not None], float).reshape(-1, 2).T
+            axes.plot(x, y, **style)
+
     with mpl.rc_context({**STYLE, "font.size": 8}):
-        figure = Figure(figsize=(8.6, 2.1 * lines + 0.3), layout="constrained")
-        frames = list(figure.subplots(lines, across, squeeze=False).flat)
-        for axes, quantity in zip(frames, quantities, strict=False):
-            for predictor, style in PREDICTORS.items():
-                pairs = [(row["horizon"], row.get(f"{quantity}/{predictor}")) for row in rows]
-                x, y = np.array([pair for pair in pairs if pair[1] is not None], float).reshape(-1, 2).T
-                axes.plot(x, y, **style)
-            axes.set_title(entitle(quantity))
-            axes.set_ylim(bottom=0)
-            finish(axes)
-        for axes in frames[len(quantities) :]:
-            axes.set_visible(False)
-        figure.supxlabel("steps with closed eyes", color=INK, fontsize=8.5)
-        handles, labels = frames[0].get_legend_handles_labels()
+        figure = by_horizon(sorted({name.rpartition("/")[0] for name in rows[0]} - {""}), draw)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=5, frameon=False, labelcolor=INK, fontsize=8)
         return svg(figure)
+
+
+def by_horizon(quantities: Sequence[str], draw: Callable[[Axes, str], None]) -> Figure:
+    """A frame for each quantity of the open loop, which `draw` fills, over the steps since the eyes were closed."""
+    across = min(3, len(quantities))
+    lines = -(-len(quantities) // across)
+    figure = Figure(figsize=(8.6, 2.1 * lines + 0.3), layout="constrained")
+    frames = list(figure.subplots(lines, across, squeeze=False).flat)
+    for axes, quantity in zip(frames, quantities, strict=False):
+        draw(axes, quantity)
+        axes.set_title(entitle(quantity))
+        axes.set_ylim(bottom=0)
+        finish(axes)
+    for axes in frames[len(quantities) :]:
+        axes.set_visible(False)
+    figure.supxlabel("steps with closed eyes", color=INK, fontsize=8.5)
+    return figure
 
 
 def entitle(quantity: str) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from worldmodels.evaluation.study.reference import ATARI, PROCGEN, reference
+from worldmodels.evaluation.study.reference import published, reference
 
 ATARI_ENV = {"_target_": "worldmodels.env.atari.Atari"}
 PROCGEN_ENV = {"_target_": "worldmodels.env.procgen.Procgen"}
 
 
 def test_there_are_57_atari_games_and_16_of_procgen() -> None:
-    assert (len(ATARI), len(PROCGEN)) == (57, 16)
-    assert all(low < high for low, high in ATARI.values())
-    assert all(a < b and c < d for a, b, c, d in PROCGEN.values())
+    scales = [published(name) for name in ("atari", "procgen easy", "procgen hard")]
+    assert [len(scale) for scale in scales] == [57, 16, 16]
+    assert all(low < high for scale in scales for low, high in scale.values())
 
 
 def test_a_human_scores_one_and_random_play_zero() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from worldmodels.evaluation.figures import COLOURS, INK, STYLE, entitle, finish, svg
+from worldmodels.evaluation.figures import COLOURS, INK, STYLE, by_horizon, finish, svg
 from worldmodels.evaluation.study import curves
 from worldmodels.evaluation.study.curves import Axis, Curve, Line
 from worldmodels.evaluation.study.group import Group, Grouping, best
@@ -85,27 +85,19 @@ def learning(grouping: Grouping, env: str, line: Callable[[Run, Axis], Line]) ->
 def horizons(grouping: Grouping, env: str, quantities: Sequence[str]) -> str:
     """Open-loop errors by horizon in one environment: a frame per quantity, a curve per group."""
     number = {id(group): at for at, group in enumerate(grouping.groups)}
-    across = min(3, len(quantities))
-    lines = -(-len(quantities) // across)
+
+    def draw(axes: Axes, quantity: str) -> None:
+        for group in imagining(grouping, env):
+            at, runs = number[id(group)], group.cells[env].runs
+            curve = curves.ahead(runs, f"{quantity}/open")
+            if curve is not None:
+                _band(axes, at, curve)
+            still = curves.ahead(runs, f"{quantity}/copy")
+            if still is not None:
+                axes.plot(still.x, still.middle, color=INK, linewidth=0.8, linestyle=":", alpha=0.7)
+
     with mpl.rc_context({**STYLE, "font.size": 8}):
-        figure = Figure(figsize=(8.6, 2.2 * lines + 0.2), layout="constrained")
-        frames = list(figure.subplots(lines, across, squeeze=False).flat)
-        for axes, quantity in zip(frames, quantities, strict=False):
-            for group in imagining(grouping, env):
-                at, runs = number[id(group)], group.cells[env].runs
-                curve = curves.ahead(runs, f"{quantity}/open")
-                if curve is not None:
-                    _band(axes, at, curve)
-                still = curves.ahead(runs, f"{quantity}/copy")
-                if still is not None:
-                    axes.plot(still.x, still.middle, color=INK, linewidth=0.8, linestyle=":", alpha=0.7)
-            axes.set_title(entitle(quantity))
-            axes.set_ylim(bottom=0)
-            finish(axes)
-        for axes in frames[len(quantities) :]:
-            axes.set_visible(False)
-        figure.supxlabel("steps with closed eyes", color=INK, fontsize=8.5)
-        return svg(figure, {**COLOURS, **GROUPS})
+        return svg(by_horizon(quantities, draw), {**COLOURS, **GROUPS})
 
 
 def measured(grouping: Grouping, env: str) -> list[str]:

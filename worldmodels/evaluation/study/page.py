@@ -9,6 +9,7 @@ from pathlib import Path
 
 from worldmodels.evaluation.page import document, encoded
 from worldmodels.evaluation.study import curves, drawing, films, tables
+from worldmodels.evaluation.study.config import NONE
 from worldmodels.evaluation.study.group import Group, Grouping, best
 from worldmodels.evaluation.study.results import EVERY_PAIR, Results
 from worldmodels.evaluation.study.statistics import COVERAGE, RESAMPLES, SEED
@@ -17,7 +18,7 @@ from worldmodels.evaluation.study.tables import Table
 STYLE = (Path(__file__).parent / "page.css").read_text
 _DASHES = {"-": "", (0, (5, 2)): "5 2", (0, (1.5, 1.5)): "2 2", (0, (6, 2, 1, 2)): "6 2 1 2"}
 FOLDED = 40  # rows; longer tables are folded away
-_LONG = ("folder", "remarks")
+_LONG = ("folder", "remarks")  # texts that have a line of their own below the numbers
 
 
 def page(title: str, grouping: Grouping, results: Results, notes: Sequence[str], most_films: int) -> str:
@@ -205,8 +206,9 @@ def _swatch(grouping: Grouping, group: Group) -> str:
 def _table(table: Table, grouping: Grouping) -> str:
     if not table.shown:
         return ""
-    text = {head for head in table.shown[0] if not tables.numeric([row[head] for row in table.shown])}
-    head = "".join(f"<th{_side(name, text)}>{html.escape(name)}</th>" for name in table.shown[0])
+    heads = [name for name in table.shown[0] if name not in _LONG]
+    text = {head for head in heads if not tables.numeric(table.shown, head)}
+    head = "".join(f"<th{_side(name, text)}>{html.escape(name)}</th>" for name in heads)
     swatches = {group.label: _swatch(grouping, group) for group in grouping.groups}
     lines = "".join(_row(row, text, swatches) for row in table.shown)
     drawn = f"<div class='wide'><table><tr>{head}</tr>{lines}</table></div>"
@@ -216,14 +218,17 @@ def _table(table: Table, grouping: Grouping) -> str:
 
 def _row(row: Mapping[str, str], text: set[str], swatches: Mapping[str, str]) -> str:
     cells = ""
-    for name, value in row.items():
+    for name, value in ((name, value) for name, value in row.items() if name not in _LONG):
         kind = f" class='text {html.escape(value)}'" if name == "state" else _side(name, text)
         mark = swatches.get(value, "") if name in ("group", "other") and len(swatches) > 1 else ""
         cells += f"<td{kind}>{mark}{html.escape(value)}</td>"
-    return f"<tr class='out'>{cells}</tr>" if row.get("counted", "").startswith("no") else f"<tr>{cells}</tr>"
+    long = [f"<td colspan='{len(row)}'>{html.escape(row[name])}</td>" for name in _LONG if row.get(name, NONE) != NONE]
+    kinds = [*(["out"] if row.get("counted", "").startswith("no") else []), *(["over"] if long else [])]
+    below = "".join(f"<tr class='long'>{cell}</tr>" for cell in long)
+    return f"<tr class='{' '.join(kinds)}'>{cells}</tr>{below}"
 
 
 def _side(name: str, text: set[str]) -> str:
-    if name == "counted":
+    if name in ("counted", "commit"):
         return " class='text why'"
-    return " class='text long'" if name in _LONG else " class='text'" if name in text else ""
+    return " class='text'" if name in text else ""

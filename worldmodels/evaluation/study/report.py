@@ -125,7 +125,7 @@ def _line(result: Result) -> dict[str, str]:
 def _grid(rows: Sequence[dict[str, str]]) -> Grid:
     grid = Grid(box=None, pad_edge=False, header_style="bold")
     for name in rows[0]:
-        right = tables.numeric([row[name] for row in rows])
+        right = tables.numeric(rows, name)
         grid.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row.values()))

@@ -10,13 +10,13 @@ from typing import Any
 
 from worldmodels.evaluation.study.config import NONE
 from worldmodels.evaluation.study.group import Grouping, scale
+from worldmodels.evaluation.study.latex import tabular
 from worldmodels.evaluation.study.results import Result, Results
 from worldmodels.evaluation.study.run import Run
 from worldmodels.evaluation.study.statistics import Estimate
 from worldmodels.evaluation.study.swept import natural
 
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", NONE: "--", "±": r"$\pm$",
-          **{sign: f"\\{sign}" for sign in "&%$#_{}"}}  # fmt: skip
+TEXTS = ("commit", "folder", "remarks")  # columns that hold no numbers, whatever their cells begin with
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Table:
         if not self.shown:
             return "nothing to show\n"
         heads = list(self.shown[0])
-        ruler = ["---:" if numeric([row[head] for row in self.shown]) else "---" for head in heads]
+        ruler = ["---:" if numeric(self.shown, head) else "---" for head in heads]
         lines = [heads, ruler, *([cell.replace("|", "\\|") for cell in row.values()] for row in self.shown)]
         return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -46,11 +46,8 @@ class Table:
         """A tabular for the package booktabs."""
         if not self.shown:
             return "% nothing to show\n"
-        heads = list(self.shown[0])
-        sides = "".join("r" if numeric([row[head] for row in self.shown]) else "l" for head in heads)
-        body = "".join(f"{' & '.join(map(_escaped, row.values()))} \\\\\n" for row in self.shown)
-        title = f"{' & '.join(map(_escaped, heads))} \\\\\n"
-        return f"\\begin{{tabular}}{{{sides}}}\n\\toprule\n{title}\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n"
+        sides = "".join("r" if numeric(self.shown, head) else "l" for head in self.shown[0])
+        return tabular([list(self.shown[0]), *(list(row.values()) for row in self.shown)], sides)
 
 
 def runs(grouping: Grouping) -> Table:
@@ -228,10 +225,6 @@ def _parts(found: Estimate | None) -> list[tuple[str, float | None]]:
     return [("", found and found.value), ("_low", found and found.low), ("_high", found and found.high)]
 
 
-def numeric(cells: Sequence[str]) -> bool:
-    """A column of numbers, or of none."""
-    return all(cell[:1] in f"{NONE}-+0123456789" for cell in cells)
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+def numeric(shown: Sequence[Mapping[str, str]], head: str) -> bool:
+    """Whether a column is one of numbers, which stand at the right."""
+    return head not in TEXTS and all(row[head][:1] in f"{NONE}-+0123456789" for row in shown)
