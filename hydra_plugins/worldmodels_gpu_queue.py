@@ -14,6 +14,8 @@ from omegaconf import DictConfig
 class GpuQueueLauncher(Launcher):
     """Its options are the keys of conf/hydra/launcher/gpu_queue.yaml."""
 
+    takes_finished = True  # they stand in its file of results, too
+
     def __init__(self, **options: Any) -> None:
         self.options = options
 

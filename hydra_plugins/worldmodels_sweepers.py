@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,9 +27,9 @@ class _Ours(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
+    @abstractmethod
     def words(self, arguments: list[str]) -> Sequence[Sequence[str]]:
         """The command line of each job."""
-        raise NotImplementedError
 
     def sweep(self, arguments: list[str]) -> Any:
         from worldmodels.launch import multirun, summary

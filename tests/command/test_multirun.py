@@ -90,6 +90,14 @@ def test_runs_that_would_share_a_folder_are_refused_before_any_starts(
     assert not list(Path().rglob("status.json"))
 
 
+def test_a_name_may_be_made_of_what_runs_differ_in() -> None:
+    assert command.main(["train", "-m", *QUICK, "name='r_${seed}'", "seed=3,4"]) == 0
+    assert {path.parent.name for path in Path("runs/train").glob("*/done.json")} == {"r_3", "r_4"}
+    before = changed()
+    assert command.main(["train", "-m", *QUICK, "name='r_${seed}'", "seed=3,4"]) == 0
+    assert changed() == before
+
+
 def test_a_wrong_word_is_told_before_any_run_starts(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["train", "-m", *QUICK, "seed=0,1", "stage.epsilonn=1,2"]) == 2
     assert "epsilonn" in capsys.readouterr().err

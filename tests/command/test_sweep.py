@@ -100,6 +100,34 @@ def test_options_that_have_no_say_in_a_study_are_refused_with_those_that_have(
     assert not list(Path("runs").rglob("*"))
 
 
+def test_options_of_the_gpu_queue_are_refused_for_a_list_on_another_launcher(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("list.json").write_text('[{"seed": 1}]')
+    assert command.main(["sweep", "config_file=list.json", "launcher=joblib", "gpus=[0]", "timeout=60"]) == 2
+    told = capsys.readouterr().err
+    assert "gpus, timeout with launcher=joblib" in told
+    assert "leave out gpus, timeout, or launcher=joblib" in told
+    assert not Path("runs").exists()
+
+
+def test_a_finished_list_checks_its_options_and_writes_its_results_again(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("list.json").write_text('[{"stage.discount": 0.9}, {"stage.discount": 0.8}]')
+    words = ["sweep", "config_file=list.json", "report=false", *QUICK]
+    assert command.main([*words, "launcher=basic"]) == 0
+    assert command.main([*words, "gpus=[77]"]) == 2
+    assert "there is no GPU 77" in capsys.readouterr().err
+    assert command.main([*words, "gpus=[]", "output_file=out.json"]) == 0
+    records = json.loads(Path("out.json").read_text())
+    assert sorted(each["hyperparams"]["stage.discount"] for each in records) == [0.8, 0.9]
+    assert all(each["success"] and each["returncode"] == 0 and each["duration_seconds"] > 0 for each in records)
+    Path("out.json").write_text(json.dumps([{**records[0], "stdout": "mine"}]))
+    assert command.main([*words, "gpus=[]", "output_file=out.json"]) == 0
+    assert [each["stdout"] for each in json.loads(Path("out.json").read_text())] == ["mine", ""]
+    attempts = [json.loads(path.read_text())["attempt"] for path in Path("runs").rglob("status.json")]
+    assert attempts == [1, 1]
+
+
 def test_a_grid_multiplies_and_a_list_does_not() -> None:
     lines = study_lines({**STUDY, "grid": {"a": [1, 2], "b": ["x"]}, "list": [{"c": None}], "seeds": [0]})
     assert lines == [["c=null", "seed=0"], ["a=1", "b=x", "seed=0"], ["a=2", "b=x", "seed=0"]]

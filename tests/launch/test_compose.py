@@ -27,7 +27,7 @@ def test_null_is_no_choice_for_a_group_that_every_run_needs(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="only env, model, logger, policy.* may be null"):
+    with pytest.raises(ConfigError, match=r"only env, model, logger, policy.* may be null"):
         config("train", ["stage=null"])
     assert command.main(["train", "trainer=null"]) == 2
     assert "trainer=null: no choice for trainer" in capsys.readouterr().err

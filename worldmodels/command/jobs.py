@@ -46,7 +46,7 @@ def _list(asked: argparse.Namespace) -> int:
         return _status(asked)
     folders = roster.studies(asked.runs)
     if asked.json:
-        print(json.dumps({folder.name: [run.status.state for run in roster.runs(folder)] for folder in folders}))
+        print(json.dumps({name: [run.status.state for run in roster.runs(at)] for name, at in folders.items()}))
     else:
         CONSOLE.print(table.of_studies(folders))
     return 0

@@ -53,7 +53,9 @@ def plan(compose: Compose, words: Sequence[Sequence[str]]) -> list[Job]:
     for each in words:
         shape = set(decisive(each))
         kind = tuple(word if word in shape else word.partition("=")[0] for word in each)
-        cfg = kinds.get(kind) or kinds.setdefault(kind, compose(list(each)))
+        if kind not in kinds or _place_varies(kinds[kind]):
+            kinds[kind] = compose(list(each))
+        cfg = kinds[kind]
         name = run_name(each) if cfg.name is None else str(cfg.name)
         folder = Folder(Path(cfg.paths.runs, str(cfg.study), name))
         if folder.path in owners:
@@ -68,15 +70,25 @@ def plan(compose: Compose, words: Sequence[Sequence[str]]) -> list[Job]:
     return jobs
 
 
+def _place_varies(cfg: DictConfig) -> bool:
+    """Whether plain values decide where a run lies, as in name=r_${seed}, or how long it lasts."""
+    places = ((cfg, "name"), (cfg, "study"), (cfg.paths, "runs"), *((cfg.budget, key) for key in cfg.budget))
+    return any(OmegaConf.is_interpolation(part, key) for part, key in places)
+
+
 def run(launcher: Launcher, kind: str, jobs: Sequence[Job], *, at_once: int | None = None) -> list[JobReturn]:
-    """Start what is not finished, at most so many in one batch; one result per job, in order."""
+    """Start what is not finished, at most so many in one batch; one result per job, in order.
+
+    A launcher that `takes_finished` is handed all jobs, and starts only those that are left.
+    """
     with locked({job.folder.path.parent for job in jobs}):
         results = {job.folder.path: _finished(job) for job in jobs}
         left = [job for job in jobs if results[job.folder.path] is None]
-        size = at_once or max(len(left), 1)
+        given = jobs if getattr(launcher, "takes_finished", False) else left
+        size = at_once or max(len(given), 1)
         with _enqueued(left, kind):
-            for start in range(0, len(left), size):
-                batch = left[start : start + size]
+            for start in range(0, len(given), size):
+                batch = given[start : start + size]
                 told = launcher.launch([list(job.words) for job in batch], initial_job_idx=start)
                 results |= {job.folder.path: answer for job, answer in zip(batch, told, strict=True)}
     return [_there(results[job.folder.path]) for job in jobs]

@@ -17,12 +17,24 @@ __all__ = ["Status", "alive", "enqueue", "observe", "process_start", "running", 
 
 
 def enqueue(folder: Path, overrides: Sequence[str], launcher: str, job: str | None = None) -> Status:
-    """Note that a run waits to be started. One that is finished or runs already is left as it is."""
+    """Note that a run waits to be started. One that is finished or runs already is left as it is.
+
+    What is known of an earlier attempt stays known: how it ended, and its last numbers.
+    """
     status = observe(folder)
     if status is not None and (status.state == "done" or (status.state == "running" and alive(status) is not False)):
         return status
-    attempt = status.attempt if status else 0
-    waiting = Status("queued", tuple(overrides), attempt, queued=time.time(), launcher=launcher, job=job)
+    before = status or Status("queued")
+    waiting = Status(
+        "queued",
+        tuple(overrides),
+        before.attempt,
+        queued=time.time(),
+        launcher=launcher,
+        job=job,
+        error=before.error,
+        last=before.last,
+    )
     waiting.write(folder)
     return waiting
 

@@ -18,13 +18,16 @@ from worldmodels.launch.listed import combinations, with_seeds
 from worldmodels.launch.pipeline import Pipeline, pipeline
 
 STUDY = {"name", "words", "grid", "list", "seeds", "launcher", "resources"}
-OF_LISTS = {  # what they are called for a study, where there is such a thing
+OF_QUEUE = {  # what they are called for a study
     "gpus": "+resources.gpus",
     "timeout": "+resources.job_timeout_s",
     "output_file": "+resources.results_file",
     "max_processes_per_gpu": "+resources.slots_per_gpu",
     "memory_threshold_gb": "+resources.max_used_gb",
     "disable_gpu_monitoring": "+resources.probe",
+}
+OF_LISTS = {  # the same, where there is such a thing
+    **OF_QUEUE,
     "style": "+resources.style",
     "name": "runs=<folder>, or another study,",
 }
@@ -55,7 +58,7 @@ def sweep(
             "give one of them; conf/studies/ holds the studies",
         )
     if study is None:
-        return _of_list(config)
+        return _of_list(config, given)
     if idle := [key for key in OF_LISTS if key in given]:
         do = "; ".join(f"instead of {key} give {OF_LISTS[key]}" for key in idle)
         raise ConfigError(
@@ -96,8 +99,14 @@ def study_lines(study: Mapping[str, Any]) -> list[list[str]]:
     return with_seeds([words(row) for row in combinations(study["grid"], study["list"])], study["seeds"])
 
 
-def _of_list(config: Mapping[str, Any]) -> Sweep:
+def _of_list(config: Mapping[str, Any], given: Collection[str]) -> Sweep:
     launcher = config["launcher"] or "gpu_queue"
+    if launcher != "gpu_queue" and (idle := [key for key in OF_QUEUE if key in given]):
+        raise ConfigError(
+            f"{', '.join(idle)} with launcher={launcher}",
+            "options of the GPU queue with launcher=gpu_queue alone",
+            f"leave out {', '.join(idle)}, or launcher={launcher}; its own options are +resources.<option>=...",
+        )
     argv = _train(config, config["name"], launcher)
     argv += [*_listed("file", Path(config["config_file"])), f"hydra.sweeper.style={config['style']}"]
     if config["seeds"] is not None:

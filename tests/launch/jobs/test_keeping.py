@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from worldmodels.core.errors import ConfigError
 from worldmodels.data.lock import Lock
 from worldmodels.launch.jobs import keeping, roster, table
-from worldmodels.launch.status import Status, process_start
+from worldmodels.launch.status import Status, enqueue, process_start, running
 
 
 def study(folder: Path, **states: str) -> Path:
@@ -44,6 +45,32 @@ def test_a_run_that_waits_without_a_sweep_is_said_so_and_started_again(tmp_path:
     finally:
         lock.release()
     assert "hydra/launcher=gpu_queue" in words
+
+
+def test_studies_within_studies_are_listed_by_the_names_that_they_were_given(tmp_path: Path) -> None:
+    for place in ("a", "b/c", "b/c/d", "e/archive"):
+        study(tmp_path / place, one="done")
+    (tmp_path / "a" / "one" / "inner" / "two").mkdir(parents=True)
+    Status("done").write(tmp_path / "a" / "one" / "inner" / "two")  # what lies in a run is the run's own
+    assert roster.studies(tmp_path) == {name: tmp_path / name for name in ("a", "b/c", "b/c/d")}
+    assert [str(each) for each in table.of_studies(roster.studies(tmp_path)).columns[0].cells] == ["a", "b/c", "b/c/d"]
+    with pytest.raises(ConfigError, match="did you mean b/c"):
+        roster.study(tmp_path, "b/cc")
+
+
+def test_a_run_that_waits_again_shows_how_its_last_attempt_ended(tmp_path: Path) -> None:
+    with running(tmp_path / "a", ["seed=1"]) as ending:
+        Status.read(tmp_path / "a")
+        ending.stopped(15)
+    ended = Status.read(tmp_path / "a")
+    assert ended is not None
+    replace(ended, last={"updates": 40.0, "progress": 0.4}).write(tmp_path / "a")
+    enqueue(tmp_path / "a", ["seed=1"], "submitit_local")
+    (line,) = table.remarks(roster.runs(tmp_path))
+    assert line.startswith("queued")
+    assert "before: stopped by a signal" in line
+    row = [next(iter(column.cells)) for column in table.of_runs(roster.runs(tmp_path)).columns]
+    assert (row[2], row[4]) == ("40%", "40")
 
 
 def test_nothing_to_start_again_is_said(tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.files import write_text
 from worldmodels.data.lock import owner
-from worldmodels.launch.jobs.roster import Run, stepped, stranded
+from worldmodels.launch.jobs.roster import ARCHIVE, Run, stepped, stranded
 
-ARCHIVE = "archive"
 AGAIN = ("failed", "killed")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from worldmodels.evaluation.status import Status, observe
 from worldmodels.evaluation.study.find import STEPS, steps
 
 SWEEP = ".sweep.lock"  # held by the sweep that is at work in a study
+ARCHIVE = "archive"  # within a study: what was put away
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,21 @@ class Run:
         return f"{self.step}/{self.folder.name}" if self.step else self.folder.name
 
 
-def studies(root: Path) -> list[Path]:
-    """The folders of a place that hold runs."""
+def studies(root: Path) -> dict[str, Path]:
+    """The folders of a place that hold runs, by their names as `study=` takes them: a/b lies within a."""
     if not root.is_dir():
         raise ConfigError(f"there is no folder {root}", "where runs lie", "start some, or give the place with --runs")
-    return [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _runs(folder)]
+    return {folder.relative_to(root).as_posix(): folder for folder in _studies(root)}
+
+
+def _studies(folder: Path) -> Iterator[Path]:
+    """Folders with runs below this one, but for runs that were put away."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith(".") and path.name != ARCHIVE and not _is_run(path):
+            if _runs(path):
+                yield path
+            if not stepped(path):
+                yield from _studies(path)
 
 
 def study(root: Path, name: str) -> Path:
@@ -40,7 +52,7 @@ def study(root: Path, name: str) -> Path:
     for folder in (root / name, Path(name)):
         if folder.is_dir() and _runs(folder):
             return folder
-    there = [folder.name for folder in studies(root)]
+    there = list(studies(root))
     close = difflib.get_close_matches(name, there, n=3)
     raise ConfigError(
         f"there is no study {name!r} in {root}",
@@ -109,6 +121,9 @@ def stranded(run: Run) -> bool:
 def _runs(folder: Path) -> list[Path]:
     if stepped(folder):
         return [path for step in steps(folder, every=True) if step.is_dir() for path in _runs(step)]
-    marks = ("status.json", "done.json", "config.yaml")
     inside = (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("."))
-    return [path for path in inside if any((path / mark).is_file() for mark in marks)]
+    return [path for path in inside if _is_run(path)]
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / mark).is_file() for mark in ("status.json", "done.json", "config.yaml"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ COLOURS = {"done": "green", "failed": "red", "killed": "yellow", "running": "cya
 SILENT = 120.0  # seconds without a heartbeat after which a running run is said to be silent
 
 
-def of_studies(folders: Sequence[Path]) -> Table:
+def of_studies(folders: Mapping[str, Path]) -> Table:
     """A line per study: how many runs are in which state, and whether a sweep is at work."""
     table = _table(("study", "left"), *((state, "right") for state in STATES), ("sweep", "left"))
-    for folder in folders:
+    for name, folder in folders.items():
         count = Counter(run.status.state for run in runs(folder))
         sweep = sweeping(folder)
         cells = [f"[{COLOURS[state]}]{count[state]}[/]" if count[state] else "" for state in STATES]
-        table.add_row(folder.name, *cells, "" if sweep is None else f"process {sweep}")
+        table.add_row(name, *cells, "" if sweep is None else f"process {sweep}")
     return table
 
 
@@ -96,7 +96,8 @@ def _remark(run: Run) -> str:
         return f"silent for {duration(silent)}"
     if not status.error or status.state in ("done", "running"):
         return ""
-    return status.error.splitlines()[0].replace(f"{run.folder}/", "").replace(str(run.folder), "it")
+    said = status.error.splitlines()[0].replace(f"{run.folder}/", "").replace(str(run.folder), "it")
+    return f"before: {said}" if status.state == "queued" and status.attempt else said
 
 
 def duration(seconds: float) -> str:

@@ -61,7 +61,8 @@ def launch(
     jobs = plan(lambda each: context.config_loader.load_sweep_config(config, each), lines)
     runs = _runs(jobs, _tail(config))
     left = [run for run, job in zip(runs, jobs, strict=True) if job.result() is None or run.force]
-    results = Results(Path(told["results_file"]), left) if told["results_file"] else None
+    rest = [run for run in runs if run not in left]
+    results = Results(Path(told["results_file"]), left, rest) if told["results_file"] else None
     _work(left, places, rules, probe, told, results)
     return [_answer(run, job) for run, job in zip(runs, jobs, strict=True)]
 
@@ -70,6 +71,8 @@ def _work(
     runs: list[Run], places: list[Device], rules: Rules, probe: Any, told: Mapping[str, Any], results: Results | None
 ) -> None:
     if not runs:
+        if results:
+            results.complete()
         return
     env = {str(name): str(value) for name, value in (told["env"] or {}).items()}
     queue = Queue(runs, places, rules, probe, env=env, threads=told["threads"], results=results, view=view())

@@ -74,14 +74,16 @@ class Results:
     """The JSON list of the original tool: a record per run that ended, in the order in which they did.
 
     The file is rewritten as a whole after every run. What it held before stays in it: records of runs that this queue
-    does not run.
+    does not run. Runs that had finished before and are not in it are added, as their folders tell of them.
     """
 
-    def __init__(self, path: Path, runs: Sequence[Run]) -> None:
+    def __init__(self, path: Path, runs: Sequence[Run], finished: Sequence[Run] = ()) -> None:
         """ConfigError, before anything starts, if the file can not be written or is something else."""
         self.path = path
         names = {run.folder.name for run in runs}
         self.records = [record for record in _before(path) if record["model_name"] not in names]
+        known = {record["model_name"] for record in self.records}
+        self.records += [earlier(run) for run in finished if run.folder.name not in known]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             passing = path.with_name(f".{path.name}.{os.getpid()}.try")
@@ -102,6 +104,7 @@ class Results:
 
     def complete(self) -> None:
         """Everything is in the file itself."""
+        write_text(self.path, dump(self.records))
         self.path.with_name(self.path.name + ".partial").unlink(missing_ok=True)
 
 
@@ -118,6 +121,16 @@ def record(run: Run) -> dict[str, Any]:
         "stderr": run.tail(STDERR, LINES[STDERR]),
     }
     return told | ({"interrupted": True} if run.outcome is Outcome.INTERRUPTED else {})
+
+
+def earlier(run: Run) -> dict[str, Any]:
+    """The same of a run that had finished before this queue began."""
+    status = Status.read(run.folder) or Status("done")
+    devices = (status.gpu or "cpu").split(",")
+    return {
+        **record(run),
+        **{"success": True, "returncode": 0, "duration_seconds": status.seconds, "gpu_id": gpu(devices)},
+    }
 
 
 def gpu(devices: Sequence[str]) -> int | str | list[int | str] | None:
