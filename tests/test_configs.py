@@ -12,11 +12,18 @@ import pytest
 import yaml
 
 from worldmodels.core.errors import MissingExtraError
+from worldmodels.launch.arguments import examine
 from worldmodels.launch.compose import conf, config, plain
 
-MIRRORED = ("env", "model", "policy", "planner", "data", "stage", "callback", "evaluation")
+MIRRORED = ("env", "model", "policy", "planner", "data", "stage", "callback", "evaluation", "analysis")
 FILES = sorted(path for group in MIRRORED for path in (conf() / group).glob("*.yaml"))
 LATE = {"spec"}  # what a partial config is given when it is called
+# Choices that are other choices of their group with other values.
+PRESETS = [
+    path
+    for path in FILES
+    if (path.parent / f"{((yaml.safe_load(path.read_text()) or {}).get('defaults') or [''])[0]}.yaml").is_file()
+]
 
 
 def name(path: Path) -> str:
@@ -45,7 +52,7 @@ def keywords(node: dict[str, Any]) -> tuple[set[str], set[str]]:
 def test_a_choice_names_its_module_and_all_its_arguments(path: Path) -> None:
     tree = yaml.safe_load(path.read_text()) or {}
     if "_target_" not in tree:
-        assert path.stem in ("default", "none"), "only a list of other configs names no class"
+        assert path.stem in ("default", "none") or path in PRESETS, "only a list of other configs names no class"
         return
     folder, module, cls = tree["_target_"].rsplit(".", 2)
     assert folder == f"worldmodels.{path.parent.name}"
@@ -60,6 +67,12 @@ def test_a_part_of_a_config_has_no_unknown_argument(path: Path) -> None:
         if node["_target_"].startswith("worldmodels."):
             keys, arguments = keywords(node)
             assert keys <= arguments, node["_target_"]
+
+
+@pytest.mark.parametrize("path", [path for path in PRESETS if path.parent.name in ("env", "policy")], ids=name)
+def test_a_preset_sets_only_what_it_is_a_preset_of_has(path: Path) -> None:
+    group = path.parent.name
+    examine(config("record", [f"{group}={path.stem}"])[group])
 
 
 @pytest.mark.parametrize("group", ["trainer", "logger"])

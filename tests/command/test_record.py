@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,92 @@ def test_a_trained_agent_is_recorded_in_its_own_world() -> None:
         assert len(store) == 3
         assert folder.name.endswith("-greedy")
         assert store[0].source["policy"] == str(run)
+
+
+MIXED = ["env=mixture", "env@env.base=dummy", "env.games=[corridor]", "env.base.size=5", "width=4"]
+
+
+def test_random_steps_come_first_and_count_however_often_it_is_asked() -> None:
+    words = ["record", *WORLD, "policy=constant", "policy.action=1", "store=mine", "prefill=120"]
+    for steps in (120, 200, 200, 400):
+        assert command.main([*words, f"steps={steps}"]) == 0
+    with EpisodeStore.open("mine") as store:
+        assert store.steps == 400
+        kinds: dict[str, list[int]] = {}
+        for number in store.episodes.number.tolist():
+            kinds.setdefault(str(store[number].source["policy"]), []).extend(store[number].action.tolist())
+        assert {policy: len(actions) for policy, actions in kinds.items()} == {"random": 120, "constant": 280}
+        assert 40 < sum(kinds["random"]) < 80
+        assert set(kinds["constant"]) == {1}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["steps=10", "episodes=2"], "steps=10 and episodes=2"),
+        (["steps=10", "prefill=20"], "prefill=20 of steps=10"),
+        (["prefill=-1"], "prefill=-1"),
+    ],
+)
+def test_amounts_that_contradict_each_other_are_refused_before_anything_begins(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["record", *WORLD, *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not Path("recordings").exists()
+
+
+def test_a_store_of_the_same_shapes_and_other_options_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["record", *WORLD, "steps=50", "store=mine"]) == 0
+    assert command.main(["record", *WORLD, "env.size=5", "steps=100", "store=mine"]) == 2
+    told = capsys.readouterr().err
+    assert "env.size: None in the store, 5 here" in told
+    assert "store=<another folder>" in told
+    with EpisodeStore.open("mine") as store:
+        assert store.steps == 52
+
+
+def test_lanes_of_a_mixture_are_shared_out_equally_or_not_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("minatar")
+    words = ["record", "env=minatar_mixture", "env.games=[breakout,asterix,freeway]", "store=mine"]
+    assert command.main([*words, "steps=90", "width=4"]) == 2
+    assert "set width=3 or 6" in capsys.readouterr().err
+    assert command.main([*words, "steps=90", "width=6"]) == 0
+    assert command.main(["inspect", "mine", "--no-sheet", "--json"]) == 0
+    worlds = json.loads(capsys.readouterr().out.partition("\n{")[2].join(["{", ""]))["worlds"]
+    assert {name: of["steps"] for name, of in worlds.items()} == {
+        "minatar/breakout": 30,
+        "minatar/asterix": 30,
+        "minatar/freeway": 30,
+    }
+
+
+def test_agents_of_several_runs_live_in_the_mixture_of_their_games() -> None:
+    train = ["env.base.size=5", "env.base.time_limit=9"]
+    words = [word.replace("env.base", "env") for word in train]
+    words += ["env=dummy", "stage=dqn", "data.warmup=64", "data.updates=4", "data.width=2", "data.piece=4"]
+    words += ["data.sampler.length=1", "budget={updates:4,env_steps:null}", "evaluation.episodes=2", "stage.n_step=1"]
+    words += ["callback.checkpoint.keep=geometric", "callback.checkpoint.first=1"]
+    for seed in (0, 1):
+        assert command.main(["train", *words, f"seed={seed}", f"name=seed{seed}"]) == 0
+    record = ["record", *MIXED, *train, "policy=skilled", "policy.runs=[runs/train/*]", "store=mine", "prefill=100"]
+    assert command.main([*record, "steps=600", "policy.checkpoints=[update_*]"]) == 0
+    with EpisodeStore.open("mine") as store:
+        assert store.spec.worlds == ("dummy/corridor",)
+        skills = [set(store[n].extras["skill"].tolist()) for n in store.episodes.number.tolist()]
+        assert all(len(skill) == 1 for skill in skills)
+        assert set.union(*skills) == {0, 1, 2, 4}
+        policies = [store[n].source["policy"] for n in store.episodes.number.tolist()]
+        assert all((policy == "random") == (skill == {0}) for policy, skill in zip(policies, skills, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["policy.runs=[]"], "policy.runs=[]"),
+        (["policy.runs=[runs/nothing*]"], "runs/nothing* names no run"),
+    ],
+)
+def test_a_crew_without_runs_is_refused(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["record", *MIXED, "policy=skilled", *words]) == 2
+    assert told in capsys.readouterr().err

@@ -77,7 +77,7 @@ class Remembering:
 
 
 def clocks(width: int = 3, resumable: bool = True) -> SerialEnv:
-    return SerialEnv(lambda: Clock(resumable), width)
+    return SerialEnv(lambda _: Clock(resumable), width)
 
 
 def drive(driver: Driver, steps: int):

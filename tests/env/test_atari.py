@@ -241,3 +241,51 @@ def test_an_unknown_mode_lists_the_known_ones():
 
 def test_seeds_never_are_negative_for_the_emulator():
     assert all(seeds_of(seed)[1] >= 0 for seed in range(200))
+
+
+def test_the_view_of_published_agents_is_what_they_were_trained_on():
+    """Against ALE alone: greys, shrunk, then the greater of a step's last two; four of them, blank at first."""
+    import ale_py
+
+    recipe = Atari("pong", sticky=0.0, noops=0, views=("grey84",), time_limit=400)
+    world, ale = recipe.world(), ale_py.ALEInterface()
+    ale.setFloat("repeat_action_probability", 0.0)
+    ale.setInt("random_seed", seeds_of(5)[1])
+    ale.loadROM(ale_py.roms.get_rom_path("pong"))
+    ale.reset_game()
+    moves, rng = ale.getMinimalActionSet(), np.random.default_rng(0)
+
+    def screen():
+        return resize(ale.getScreenGrayscale()[..., None], 84, 84)[..., 0]
+
+    stack = [np.zeros((84, 84), np.uint8)] * 3 + [screen()]
+    obs = world.reset(5)
+    for _ in range(95):
+        np.testing.assert_array_equal(obs["grey84"], np.stack(stack, -1))
+        action = int(rng.integers(len(moves)))
+        obs, *_, truncated, _ = world.step(action)
+        frames = []
+        for _ in range(4):
+            ale.act(moves[action])
+            frames.append(screen())
+        stack = [*stack[1:], np.maximum(frames[2], frames[3])]
+        assert not truncated
+    assert (world.reset()["grey84"][..., :3] == 0).all()
+
+
+def test_a_view_goes_on_exactly_after_a_restore_and_is_no_observation():
+    recipe = Atari("breakout", views=("grey84",))
+    world, other = recipe.world(), recipe.world()
+    world.reset(1)
+    for _ in range(10):
+        world.step(1)
+    other.reset(2)
+    other.restore(world.snapshot())
+    for action in (1, 2, 3, 0, 2):
+        ours, theirs = world.step(action)[0], other.step(action)[0]
+        np.testing.assert_array_equal(ours["grey84"], theirs["grey84"])
+    assert set(recipe.spec().obs) == {"image"}
+    with pytest.raises(ConfigError, match="views"):
+        Atari("breakout", views=("grey84",), native=True)
+    with pytest.raises(ConfigError, match=r"\[\] or \[grey84\]"):
+        Atari("breakout", views=("planes",))

@@ -6,7 +6,7 @@ import io
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as L
 import torch
@@ -15,6 +15,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from worldmodels.callback.moment import epoch_ends
 from worldmodels.callback.watcher import Watcher
+from worldmodels.core.files import write_bytes
 from worldmodels.core.options import Count, Rate
 
 
@@ -33,10 +34,21 @@ class Checkpoint(Watcher, LastInLine):
     Cut at the end of every `every`-th epoch, but not sooner than `pause` seconds after the one before, and wherever
     training stops. A new file takes the old one's place in one step, so being killed at any moment leaves one of them
     whole. Lightning calls this class after all other callbacks, so what they keep is of the same moment.
+
+    keep="geometric" also leaves `update_<updates>.ckpt`, weights alone, after `first` updates, twice as many, four
+    times as many, and so on: the same files however often the run is interrupted.
     """
 
-    def __init__(self, folder: str, every: Count, pause: Rate) -> None:
+    def __init__(
+        self,
+        folder: str,
+        every: Count,
+        pause: Rate,
+        keep: Literal["last", "geometric"] = "last",
+        first: Count = 100,
+    ) -> None:
         self.folder, self.every, self.pause = Path(folder), every, pause
+        self.keep, self.first = keep, first
         self.cut_at = -float("inf")
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:  # noqa: ARG002
@@ -46,6 +58,9 @@ class Checkpoint(Watcher, LastInLine):
         self.cut_at = time.monotonic()
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        # First, or else a run that is killed in between would go on from after this update without its file.
+        if self.keep == "geometric" and is_step(trainer.global_step, self.first):
+            self._keep(trainer)
         best = any(getattr(callback, "improved", False) for callback in trainer.callbacks)  # type: ignore[attr-defined]
         if best or trainer.should_stop or self._due(trainer):
             self._save(trainer, best)
@@ -70,6 +85,19 @@ class Checkpoint(Watcher, LastInLine):
             os.link(last, passing)  # a second name for the same bytes, until last.ckpt is replaced
             passing.replace(self.folder / "best.ckpt")
         self.cut_at = time.monotonic()
+
+    def _keep(self, trainer: L.Trainer) -> None:
+        """The weights as they are now. A run can not go on from them; `load` takes them."""
+        weights = {name: value.detach().cpu() for name, value in trainer.lightning_module.state_dict().items()}
+        whole = io.BytesIO()
+        torch.save({"state_dict": weights, "global_step": trainer.global_step}, whole)
+        write_bytes(self.folder / f"update_{trainer.global_step:08d}.ckpt", whole.getvalue())
+
+
+def is_step(updates: int, first: int) -> bool:
+    """Whether it is `first` times a power of two."""
+    times, rest = divmod(updates, first)
+    return not rest and times.bit_count() == 1
 
 
 def _settle(path: Path) -> None:

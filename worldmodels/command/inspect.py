@@ -27,8 +27,9 @@ from rich.table import Table
 
 from worldmodels.core.errors import ConfigError, StoreError
 from worldmodels.core.files import write_bytes
-from worldmodels.core.spec import describe, describe_action
+from worldmodels.core.spec import ENV_ID, describe, describe_action
 from worldmodels.data.store import EpisodeStore
+from worldmodels.data.table import Episodes
 from worldmodels.ops.picture import draw, encode_png, fit, sheet
 
 ENDS = 5  # episodes shown at each end of a long table
@@ -91,6 +92,7 @@ def summary(store: EpisodeStore, held_out: float = 0.1, seed: int = 0) -> dict[s
         "length": _spread(episodes.length),
         "return": _spread(episodes.return_),
         "split": {"held_out": held_out, "seed": seed, "train": len(table.train), "held": len(table.held)},
+        "worlds": _worlds(store, episodes),
         "sources": _sources(episodes.source),
     }
 
@@ -165,6 +167,17 @@ def _sources(sources: tuple[Mapping[str, Any], ...] | Any) -> dict[str, dict[str
     return {k: dict(c) if len(c) <= ENDS else {f"{len(c)} different": c.total()} for k, c in told.items()}
 
 
+def _worlds(store: EpisodeStore, episodes: Episodes) -> dict[str, dict[str, Any]]:
+    """Of a mixture, what each world has of it, in the order of env_id; returns are those of episodes that are over."""
+    labels = store.labels()
+    found: dict[str, dict[str, Any]] = {}
+    for place, name in enumerate(store.spec.worlds if labels is not None else ()):
+        mine = labels == place
+        returns = _spread(episodes.return_[mine & episodes.ended])
+        found[name] = {"count": int(mine.sum()), "steps": int(episodes.length[mine].sum()), "return": returns}
+    return found
+
+
 def _rows(store: EpisodeStore) -> list[dict[str, Any]]:
     e = store.episodes
     values = zip(e.number, e.length, e.return_, e.terminated, e.truncated, e.source, strict=True)
@@ -194,6 +207,11 @@ def _print(store: EpisodeStore, facts: Mapping[str, Any], *, everything: bool) -
         "length": _told(facts["length"]),
         "return": _told(facts["return"]),
         f"split {split['held_out']:g}, seed {split['seed']}": f"{split['train']} train, {split['held']} held out",
+        **{
+            f"{ENV_ID} {place}": f"{name}: {of['steps']:,} env steps, {of['count']:,} episodes, "
+            f"return {_told(of['return'])}"
+            for place, (name, of) in enumerate(facts["worlds"].items())
+        },
         **{f"source {k}": ", ".join(f"{v} ({n})" for v, n in c.items()) for k, c in facts["sources"].items()},
         **facts["arrays"],
     }

@@ -11,6 +11,7 @@ import numpy as np
 from worldmodels.core.errors import SpecError
 
 Kind = Literal["image", "planes", "symbols", "vector"]
+ENV_ID = "env_id"  # the extra, and view, by which a mixture says which of its worlds it is
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ class EnvSpec:
 
     Discrete actions are integers in [0, action_size); continuous ones are float32 vectors of `action_size` numbers in
     [-1, 1], which the world stretches to its own range. `extras` declares what the world tells at each step beyond
-    observation and reward, such as a level seed.
+    observation and reward, such as a level seed. `views` are shown to policies beside the observations, and are neither
+    stored nor learned from: what an agent of another kind needs to see in order to act. Of a mixture, `worlds` names
+    the parts, in the order of the extra (and view) `env_id`.
     """
 
     name: str
@@ -75,9 +78,12 @@ class EnvSpec:
     discrete: bool = True
     extras: Mapping[str, ArraySpec] = field(default_factory=dict)
     action_names: tuple[str, ...] = ()
+    views: Mapping[str, ArraySpec] = field(default_factory=dict)
+    worlds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "action_names", tuple(self.action_names))
+        object.__setattr__(self, "worlds", tuple(self.worlds))
         if not self.obs:
             raise SpecError(f"{self.name} observes nothing", "at least one observation", "declare an ArraySpec")
         if self.action_size < 1:
@@ -88,6 +94,14 @@ class EnvSpec:
                 "one name per action",
                 "name all actions or none",
             )
+        if twice := sorted(set(self.views) & set(self.obs)):
+            found = f"{self.name} shows {', '.join(twice)} as an observation and as a view"
+            raise SpecError(found, "different names", "leave out the view, or rename it")
+
+    @property
+    def shown(self) -> dict[str, ArraySpec]:
+        """All that a policy is shown: observations and views."""
+        return {**self.obs, **self.views}
 
     @property
     def action(self) -> ArraySpec:
@@ -99,8 +113,12 @@ class EnvSpec:
 
     @staticmethod
     def from_json(tree: Mapping[str, Any]) -> EnvSpec:
-        obs, extras = ({name: ArraySpec.from_json(x) for name, x in tree[key].items()} for key in ("obs", "extras"))
-        fields: dict[str, Any] = {**tree, "obs": obs, "extras": extras, "action_names": tuple(tree["action_names"])}
+        arrays = {
+            key: {name: ArraySpec.from_json(one) for name, one in tree.get(key, {}).items()}
+            for key in ("obs", "extras", "views")
+        }
+        names = {key: tuple(tree.get(key, ())) for key in ("action_names", "worlds")}
+        fields: dict[str, Any] = {**tree, **arrays, **names}
         return EnvSpec(**fields)
 
     def differences(self, other: EnvSpec) -> list[str]:

@@ -10,7 +10,7 @@ from worldmodels.core.errors import SpecError
 from worldmodels.core.experience import Obs
 from worldmodels.core.protocols import Env, Policy
 from worldmodels.core.rng import Rng
-from worldmodels.core.spec import ArraySpec, describe
+from worldmodels.core.spec import ArraySpec, EnvSpec, describe
 
 
 def demand(env: Env, declared: Mapping[str, ArraySpec], action: np.ndarray, extras: Obs) -> None:
@@ -27,12 +27,17 @@ def demand(env: Env, declared: Mapping[str, ArraySpec], action: np.ndarray, extr
 
 
 def declared_extras(env: Env, policy: Policy) -> dict[str, ArraySpec]:
+    """What a policy tells beside its actions in that env."""
+    return declared(policy, env.spec, env.width)
+
+
+def declared(policy: Policy, spec: EnvSpec, width: int = 1) -> dict[str, ArraySpec]:
     """What a policy tells beside its actions: its attribute `extras`, or what it tells when it is asked once."""
-    declared = getattr(policy, "extras", None)
-    if declared is not None:
-        return dict(declared)
-    obs = {name: array.zeros(env.width) for name, array in env.spec.obs.items()}
-    first, memory = np.ones(env.width, bool), policy.initial(env.width)
+    known = getattr(policy, "extras", None)
+    if known is not None:
+        return dict(known)
+    obs = {name: array.zeros(width) for name, array in spec.shown.items()}
+    first, memory = np.ones(width, bool), policy.initial(width)
     _, _, told = policy.act(obs, first, memory, explore=True, rng=Rng(0, "probe"))
     return {name: ArraySpec(array.shape[1:], array.dtype.name) for name, array in told.items()}
 

@@ -11,6 +11,7 @@ from worldmodels.core.errors import ConfigError, ResumeError, SpecError
 from worldmodels.core.experience import Obs
 from worldmodels.core.protocols import Env, Policy
 from worldmodels.core.rng import Rng
+from worldmodels.core.snapshot import freeze, thaw
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.block import Block, Source, Standing
 from worldmodels.data.demand import declared_extras, demand
@@ -95,8 +96,11 @@ class Driver:
         self.rng, self._next, self._started = self.rng.child("from", number), number, False
         self._lanes.clear()
 
-    def switch(self, policy: Policy) -> None:
-        """Let another policy act from here on. Its memory is fresh, in the midst of the episodes."""
+    def switch(self, policy: Policy, source: Source | None = None) -> None:
+        """Let another policy act from here on. Its memory is fresh, in the midst of the episodes.
+
+        `source` is told of the episodes that begin in the blocks to come, also in the one that is open.
+        """
         unknown = sorted(set(declared_extras(self.env, policy)) - set(self.extras))
         if unknown:
             raise SpecError(
@@ -105,6 +109,7 @@ class Driver:
                 "make the driver with the policy that tells more, and switch to the other",
             )
         self.policy, self._memory, self._checked = policy, policy.initial(self.width), False
+        self.source = self.source if source is None else dict(source)
 
     def step(self) -> Sequence[Block]:
         """One action in every world; the block that this completed, if it did."""
@@ -163,6 +168,7 @@ class Driver:
             "first": self._first.tolist(),
             "lanes": self._lanes.snapshot(),
             "memory": pack(self._memory),
+            "views": freeze({name: self._obs[name] for name in self.spec.views}),  # the block has what is stored alone
             "env": self.env.snapshot() if self.env.resumable else None,
         }
 
@@ -183,7 +189,9 @@ class Driver:
         if not self.env.resumable:
             self._reopen()
             return
-        self._obs, self._memory = self._lanes.present(), unpack(self.policy.initial(self.width), state["memory"])
+        views = thaw(state["views"]) if self.spec.views else {}
+        self._obs = {**self._lanes.present(), **views}
+        self._memory = unpack(self.policy.initial(self.width), state["memory"])
         self.env.restore(state["env"])
 
     def _reset(self, number: int) -> None:

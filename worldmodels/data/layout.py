@@ -21,11 +21,15 @@ FORMAT = 3
 
 @dataclass(frozen=True)
 class Layout:
-    """The head of a store: `store.json`. `extras` are what the world tells and what the policy adds."""
+    """The head of a store: `store.json`. `extras` are what the world tells and what the policy adds.
+
+    `origin` is whatever tells how it was made, such as the options of its world.
+    """
 
     spec: EnvSpec
     extras: Mapping[str, ArraySpec] = field(default_factory=dict)
     packed: tuple[str, ...] = ()  # observations that are compressed
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, spec in self.columns.items():
@@ -76,7 +80,8 @@ class Layout:
 
     def to_json(self) -> dict[str, Any]:
         extras = {name: asdict(spec) for name, spec in self.extras.items()}
-        return {"format": FORMAT, "spec": self.spec.to_json(), "extras": extras, "packed": list(self.packed)}
+        head = {"format": FORMAT, "spec": self.spec.to_json(), "extras": extras, "packed": list(self.packed)}
+        return {**head, "origin": dict(self.origin)} if self.origin else head
 
     @staticmethod
     def from_json(tree: Mapping[str, Any]) -> Layout:
@@ -84,7 +89,7 @@ class Layout:
         if tree["format"] != FORMAT:
             raise StoreError(f"a store of format {tree['format']}", f"format {FORMAT}", "use what it was made with")
         extras = {name: ArraySpec.from_json(spec) for name, spec in tree["extras"].items()}
-        return Layout(EnvSpec.from_json(tree["spec"]), extras, tuple(tree["packed"]))
+        return Layout(EnvSpec.from_json(tree["spec"]), extras, tuple(tree["packed"]), tree.get("origin", {}))
 
     def write(self, folder: Path) -> None:
         """Whole or not at all."""

@@ -32,8 +32,9 @@ class Uniform:
     """`batch` windows of `length` steps, each possible start as likely as any other.
 
     By default a window lies whole inside an episode. `pad` lets it begin at any step, and masks what would come after
-    the episode's end; `cross` also lets it begin anywhere, and goes on in the next episode. `among` are the numbers of
-    the episodes to draw from, by default all.
+    the episode's end; `cross` also lets it begin anywhere, and goes on in the next episode: of a mixture in the next
+    one of the same world, unless `mix` lets worlds meet. `among` are the numbers of the episodes to draw from, by
+    default all.
     """
 
     length: Count
@@ -41,6 +42,7 @@ class Uniform:
     cross: bool = False
     pad: bool = False
     among: Int64[np.ndarray, " n"] | None = None
+    mix: bool = False
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.batch < 1:
@@ -53,14 +55,22 @@ class Uniform:
 
     def sample(self, store: EpisodeStore, rng: Rng) -> Batch:
         """StoreError if no window fits, or if it is longer than all that there is to draw from."""
+        return store.windows(self.keys(store, rng), self.length, cross=self.cross, mix=self.mix, among=self.among)
+
+    def keys(self, store: EpisodeStore, rng: Rng) -> Int64[np.ndarray, "B 2"]:
+        """Where windows are to begin: episode number and step. Errors as for `sample`."""
         runs = self._runs(store)
         ends = np.cumsum(runs.spans)
         self._demand(store, int(ends[-1]) if len(ends) else 0)
         drawn = rng.numpy.integers(ends[-1], size=self.batch)
         run = np.searchsorted(ends, drawn, side="right")
         first = runs.first[run] + drawn - (ends - runs.spans)[run]
-        key = np.stack([store.index.table.number.values[runs.place[run]], first], 1)
-        return store.windows(key, self.length, cross=self.cross, among=self.among)
+        return np.stack([store.index.table.number.values[runs.place[run]], first], 1)
+
+    def rows(self, store: EpisodeStore, key: Int64[Tensor, "B 2"]) -> Int64[np.ndarray, "B moments"]:
+        """Where the observations of windows lie in the store."""
+        moments = store.moments(key.numpy(), self.length, cross=self.cross, mix=self.mix, among=self.among)
+        return store.index.table.rows(*moments)
 
     def update(self, key: Int64[Tensor, "B 2"], priority: Float[Tensor, " B"]) -> None:
         """Uniform draws do not care."""
@@ -157,7 +167,7 @@ class Prioritised(Uniform):
         key = np.stack([self.table.number.values[arrived.place.values[piece]], first], 1)
         share = self.weights.get(row) / self.weights.sums.sum()
         weight = (self.candidates * share) ** -self.beta
-        batch = store.windows(key, self.length, cross=self.cross, among=self.among)
+        batch = store.windows(key, self.length, cross=self.cross, mix=self.mix, among=self.among)
         return replace(batch, weight=torch.from_numpy((weight / weight.max()).astype(np.float32)))
 
     def update(self, key: Int64[Tensor, "B 2"], priority: Float[Tensor, " B"]) -> None:

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from worldmodels.core.errors import SpecError, StoreError
 from worldmodels.core.experience import Batch, Episode
-from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.core.spec import ENV_ID, ArraySpec, EnvSpec
 from worldmodels.data.arrays import Arrays, Sheet
 from worldmodels.data.block import Block
 from worldmodels.data.index import Damage, Index
 from worldmodels.data.journal import Journal, Line
+from worldmodels.data.labels import Labels
 from worldmodels.data.layout import Layout
 from worldmodels.data.listed import listed
 from worldmodels.data.lock import Lock
@@ -41,6 +42,7 @@ class EpisodeStore:
         self.lock = Lock(folder / "writer.lock") if write else None
         self.arrays = Arrays(folder, self.layout, write=write)
         self.index = Index(Journal(folder / "index.jsonl", write=write), list(self.arrays.packed.values()))
+        self._labels = Labels()
         self.refresh()
         if write:
             self.index.journal.trim()
@@ -52,17 +54,18 @@ class EpisodeStore:
         *,
         extras: Mapping[str, ArraySpec] | None = None,
         compress: Sequence[str] = (),
+        origin: Mapping[str, Any] | None = None,
     ) -> EpisodeStore:
         """A new, empty store, open for writing.
 
         `extras` is what the policy tells beside what the spec declares. `compress` names observations to be deflated:
-        smaller files for slower windows (`benchmarks/store_formats.py`).
+        smaller files for slower windows (`benchmarks/store_formats.py`). `origin` is kept as it is.
         """
         folder = Path(folder)
         if (folder / "store.json").exists():
             raise StoreError(f"{folder} holds a store already", "a new folder", "open it, or choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
-        layout = Layout(spec, {**spec.extras, **(extras or {})}, tuple(compress))
+        layout = Layout(spec, {**spec.extras, **(extras or {})}, tuple(compress), origin or {})
         Arrays(folder, layout, write=True).close()
         Journal(folder / "index.jsonl", write=True).close()
         layout.write(folder)
@@ -146,34 +149,53 @@ class EpisodeStore:
         length: int,
         *,
         cross: bool = False,
+        mix: bool = False,
         among: Int64[np.ndarray, " n"] | None = None,
     ) -> Batch:
         """Windows of `length` steps from (episode number, first step), key (B, 2).
 
         Without `cross` a window stays in its episode and is padded after its end. With it, the next of the episodes
-        `among` (numbers; all by default) follows, and the first one follows the last.
+        `among` (numbers; all by default) follows, and the first one follows the last. Of a mixture of worlds, only
+        episodes of the same world follow, unless `mix` says otherwise.
         """
         keys, table = np.array(key, np.int64), self.index.table
-        place, first = table.places(keys[:, 0]), keys[:, 1]
-        if np.any((first < 0) | (first >= table.length.values[place])):
-            raise StoreError("a window that begins outside its episode", "0 <= first step < length", "see `.episodes`")
-        if cross:
-            ring = None if among is None else table.places(among)
-            places, steps = table.across(place, first, length + 1, ring)
-            mask = steps[:, :-1] < table.length.values[places[:, :-1]]
-        else:
-            places, steps = table.inside(place, first, length + 1)
-            mask = first[:, None] + np.arange(length) < table.length.values[place][:, None]
+        places, steps = self.moments(keys, length, cross=cross, mix=mix, among=among)
         rows = table.rows(places, steps)
         taken = {name: torch.from_numpy(array) for name, array in self.arrays.take(rows, brief=True).items()}
         return Batch(
             obs={name: taken[f"obs.{name}"] for name in self.spec.obs},
-            **{name: taken[name] for name in ("action", "reward", "terminated", "truncated")},
+            action=taken["action"],
+            reward=taken["reward"],
+            terminated=taken["terminated"],
+            truncated=taken["truncated"],
             first=torch.from_numpy(steps == 0),
-            mask=torch.from_numpy(mask),
+            mask=torch.from_numpy(steps[:, :-1] < table.length.values[places[:, :-1]]),
             extras={name: taken[f"extras.{name}"] for name in self.extras},
             key=torch.from_numpy(keys),
         )
+
+    def moments(
+        self,
+        key: Tensor | np.ndarray,
+        length: int,
+        *,
+        cross: bool = False,
+        mix: bool = False,
+        among: Int64[np.ndarray, " n"] | None = None,
+    ) -> tuple[Int64[np.ndarray, "B T"], Int64[np.ndarray, "B T"]]:
+        """Place and step (see `data.table`) of each of the `length` + 1 observations of the same windows."""
+        keys, table = np.asarray(key, np.int64), self.index.table
+        place, first = table.places(keys[:, 0]), keys[:, 1]
+        if np.any((first < 0) | (first >= table.length.values[place])):
+            raise StoreError("a window that begins outside its episode", "0 <= first step < length", "see `.episodes`")
+        if not cross:
+            return table.inside(place, first, length + 1)
+        ring = None if among is None else table.places(among)
+        return table.across(place, first, length + 1, ring, None if mix else self.labels())
+
+    def labels(self) -> Int64[np.ndarray, " N"] | None:
+        """The world of each episode, in the order in which they began; None unless the store is of a mixture."""
+        return self._labels(self.index.table, self.arrays) if self.spec.worlds and ENV_ID in self.extras else None
 
     def split(self, fraction: float, seed: int = 0) -> Split:
         """Hold out about that fraction of the episodes. A growing store never moves an episode to the other side."""

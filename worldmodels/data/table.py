@@ -181,9 +181,20 @@ class Table:
         first: Int64[np.ndarray, " B"],
         count: int,
         among: Int64[np.ndarray, " n"] | None,
+        labels: Int64[np.ndarray, " N"] | None = None,
     ) -> tuple[Int64[np.ndarray, "B T"], Int64[np.ndarray, "B T"]]:
-        """Places and steps of windows that go on in the next of the episodes `among`; the first follows the last."""
+        """Places and steps of windows that go on in the next of the episodes `among`; the first follows the last.
+
+        With labels, a window goes on in episodes of one label only.
+        """
         ring = np.arange(len(self)) if among is None else np.unique(among)
+        if labels is not None:
+            places, steps = np.zeros((2, len(place), count), np.int64)
+            for label in np.unique(labels[place]):
+                mine = labels[place] == label
+                same = ring[labels[ring] == label]
+                places[mine], steps[mine] = self.across(place[mine], first[mine], count, same)
+            return places, steps
         ends = np.cumsum(self.length.values[ring] + 1)
         begins = ends - self.length.values[ring] - 1
         if among is not None and not np.all(np.isin(place, ring)):

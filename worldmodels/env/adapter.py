@@ -51,7 +51,7 @@ class WorldEnv(gymnasium.Env[Any, Any]):
 
     def _value(self, obs: Obs) -> Any:
         # Copies, for a world may write its next observation into the same arrays.
-        copies = {name: np.array(array, _space_dtype(self.world.spec.obs[name])) for name, array in obs.items()}
+        copies = {name: np.array(obs[name], _space_dtype(one)) for name, one in self.world.spec.obs.items()}
         return copies[self._alone] if self._alone else copies
 
 

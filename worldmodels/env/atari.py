@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from worldmodels.core.errors import ConfigError, MissingExtraError
+from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Obs
 from worldmodels.core.protocols import Env
 from worldmodels.core.snapshot import freeze, thaw
 from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.env.ale import Grey84, action_names, import_ale, interface, load_game, seeds_of
 from worldmodels.env.area import resize
 from worldmodels.env.recipe import Recipe
-
-if TYPE_CHECKING:
-    from ale_py import ALEInterface
-
 
 _NOOP = 0
 
@@ -34,6 +32,7 @@ class Atari(Recipe):
     the limit: Machado et al. (2018), "Revisiting the Arcade Learning Environment". With terminal_on_life_loss a lost
     life ends the episode, and the next one is a new game, as in Gymnasium. native: ALE's own vector env, which is a
     little faster and equal but for its own chance (no-ops, sticking); it can not save itself, and does not tell lives.
+    views: [grey84] shows policies what DQN agents see, whatever is observed and stored; see `env.ale.Grey84`.
     """
 
     game: str = "breakout"
@@ -48,9 +47,11 @@ class Atari(Recipe):
     mode: int | None = None
     difficulty: int | None = None
     native: bool = False
+    views: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        games = _import_ale().roms.get_all_rom_ids()
+        object.__setattr__(self, "views", tuple(self.views))
+        games = import_ale().roms.get_all_rom_ids()
         if self.game not in games:
             snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", self.game).replace("-", "_").lower()
             near = get_close_matches(snake, games, n=3) or ["breakout", "pong", "ms_pacman"]
@@ -63,9 +64,12 @@ class Atari(Recipe):
                 raise ConfigError(f"{name}={value}", f"{low} or more", f"raise {name}")
         if not 0.0 <= self.sticky <= 1.0:
             raise ConfigError(f"sticky={self.sticky}", "a probability", "set sticky between 0 and 1; 0.25 is usual")
-        if self.native and (self.terminal_on_life_loss or self.mode is not None or self.difficulty is not None):
+        if not set(self.views) <= {"grey84"}:
+            raise ConfigError(f"views={list(self.views)}", "[] or [grey84]", "choose one of them")
+        chosen = (self.mode, self.difficulty)
+        if self.native and (self.terminal_on_life_loss or self.views or chosen != (None, None)):
             raise ConfigError(
-                "native=true with terminal_on_life_loss, mode or difficulty",
+                "native=true with terminal_on_life_loss, views, mode or difficulty",
                 "options that ALE's vector env treats as this package does",
                 "set native=false",
             )
@@ -99,12 +103,6 @@ class Atari(Recipe):
         return NativeAtari(self, self.spec(), width, max(workers, 1))
 
 
-def seeds_of(seed: int) -> tuple[int, int]:
-    """Seeds for our chance and for the emulator. As in Gymnasium, less the sign, which ALE's vector env misreads."""
-    first, second = np.random.SeedSequence(seed).generate_state(2)
-    return int(first), int(second) & 0x7FFFFFFF
-
-
 class AtariWorld:
     """One game. Frames are those of `gymnasium.wrappers.AtariPreprocessing`, stacked along the channels.
 
@@ -117,7 +115,8 @@ class AtariWorld:
 
     def __init__(self, recipe: Atari) -> None:
         self.recipe = recipe
-        self.ale = _interface(recipe)
+        self.ale = interface()
+        self.ale.setInt("max_num_frames_per_episode", recipe.time_limit)
         self._seed(int(np.random.SeedSequence().generate_state(1)[0]))
         chosen = self.ale.getLegalActionSet() if recipe.full_actions else self.ale.getMinimalActionSet()
         self._actions = [int(action.value) for action in chosen]
@@ -133,8 +132,10 @@ class AtariWorld:
             obs={"image": image},
             action_size=len(self._actions),
             extras={"lives": ArraySpec((), "int64")},
-            action_names=tuple(action.name.lower() for action in chosen),
+            action_names=action_names(chosen),
+            views=dict.fromkeys(recipe.views, Grey84.spec),
         )
+        self._view = Grey84(self.ale) if recipe.views else None
 
     def reset(self, seed: int | None = None) -> Obs:
         if seed is not None:
@@ -150,6 +151,8 @@ class AtariWorld:
         self._look(self._latest)
         self._before.fill(0)
         self._stack = np.zeros_like(self._stack)
+        if self._view:
+            self._view.reset()
         return self._see()
 
     def step(self, action: int) -> tuple[Obs, float, bool, bool, Obs]:
@@ -166,7 +169,12 @@ class AtariWorld:
             if terminated or truncated:
                 break
             if frame >= skip - 2:
-                self._look(self._latest if frame == skip - 1 else self._before)
+                last = frame == skip - 1
+                self._look(self._latest if last else self._before)
+                if self._view:
+                    self._view.look(int(last))
+        if self._view:
+            self._view.push()
         return self._see(), reward, terminated, truncated, {"lives": np.asarray(self._lives)}
 
     def _moves(self, chosen: int) -> list[int]:
@@ -190,7 +198,7 @@ class AtariWorld:
         size, colours = self.recipe.size, self.recipe.colours
         frame = resize(self._latest.reshape(*self._latest.shape[:2], colours), size, size)
         self._stack = np.concatenate([self._stack[..., colours:], frame], axis=-1)
-        return {"image": self._stack}
+        return {"image": self._stack, **({"grey84": self._view.seen} if self._view else {})}
 
     def _seed(self, seed: int) -> None:
         mine, its = seeds_of(seed)
@@ -200,7 +208,7 @@ class AtariWorld:
 
     def _load(self) -> None:
         recipe, ale = self.recipe, self.ale
-        ale.loadROM(_import_ale().roms.get_rom_path(recipe.game))
+        load_game(ale, recipe.game)
         for name, value, available, choose in (
             ("mode", recipe.mode, ale.getAvailableModes, ale.setMode),
             ("difficulty", recipe.difficulty, ale.getAvailableDifficulties, ale.setDifficulty),
@@ -214,12 +222,14 @@ class AtariWorld:
     def snapshot(self) -> dict[str, Any]:
         """The emulator, the generator, the action last executed, both pooled frames and the stack: about 150 kB."""
         ale = self.ale.cloneState(include_rng=True).__getstate__()
-        arrays = (self._latest, self._before, self._stack)
+        arrays = (self._latest, self._before, self._stack, *([self._view.snapshot()] if self._view else []))
         return {"state": freeze((ale, self._chance, self._lives, self._executed, *arrays))}
 
     def restore(self, state: dict[str, Any]) -> None:
         ale, self._chance, self._lives, self._executed, *arrays = thaw(state["state"])
-        self._latest, self._before, self._stack = arrays
+        self._latest, self._before, self._stack, *viewed = arrays
+        if self._view:
+            self._view.restore(*viewed)
         kind = type(self.ale.cloneState())
         held = kind.__new__(kind)
         held.__setstate__(ale)
@@ -227,21 +237,3 @@ class AtariWorld:
 
     def close(self) -> None:
         pass
-
-
-def _interface(recipe: Atari) -> ALEInterface:
-    ale_py = _import_ale()
-    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-    ale = ale_py.ALEInterface()
-    ale.setFloat("repeat_action_probability", 0.0)  # see AtariWorld
-    ale.setInt("max_num_frames_per_episode", recipe.time_limit)
-    return ale
-
-
-def _import_ale() -> Any:
-    try:
-        import ale_py
-        import ale_py.roms
-    except ImportError as error:
-        raise MissingExtraError("ale-py", "atari") from error
-    return ale_py

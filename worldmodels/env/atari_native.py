@@ -10,7 +10,8 @@ import numpy as np
 from worldmodels.core.errors import ResumeError
 from worldmodels.core.experience import Obs, Step
 from worldmodels.core.spec import EnvSpec
-from worldmodels.env.atari import Atari, seeds_of
+from worldmodels.env.ale import seeds_of
+from worldmodels.env.atari import Atari
 
 
 class NativeAtari:

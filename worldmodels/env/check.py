@@ -66,11 +66,11 @@ def _spec(spec: EnvSpec) -> Finding:
 
 
 def _shapes(spec: EnvSpec, played: Played) -> Iterator[Finding]:
-    wrong = [*misfits(spec.obs, played.seen, "obs"), *misfits(spec.extras, played.extras, "extras")]
+    wrong = [*misfits(spec.shown, played.seen, "obs"), *misfits(spec.extras, played.extras, "extras")]
     for found in wrong:
         yield Finding("error", "shapes", found, "return what the spec declares, or declare what is returned")
     if not wrong:
-        yield Finding("ok", "shapes", "; ".join(f"{name}: {describe(one)}" for name, one in spec.obs.items()))
+        yield Finding("ok", "shapes", "; ".join(f"{name}: {describe(one)}" for name, one in spec.shown.items()))
 
 
 def _rewards(played: Played) -> Iterator[Finding]:
@@ -181,7 +181,7 @@ def _vector(recipe: Recipe, world: World, steps: int, seed: int) -> Iterator[Fin
             step = env.step(np.asarray(action))
             for n in np.flatnonzero(step.terminated | step.truncated):
                 ended += 1
-                same += all(np.array_equal(step.arrived[name][n], step.obs[name][n]) for name in step.obs)
+                same += all(np.array_equal(step.arrived[name][n], step.obs[name][n]) for name in world.spec.obs)
     finally:
         env.close()
     if world.resumable and not env.resumable:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -15,22 +16,25 @@ from worldmodels.core.experience import Obs
 from worldmodels.core.protocols import World
 from worldmodels.core.snapshot import freeze, thaw
 from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.env.planes import GAMES, PADDED, Unify, shape_of, shower
 from worldmodels.env.recipe import Recipe
 from worldmodels.env.wrappers import check_limit, limited
 
-GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 ACTIONS = ("noop", "left", "up", "right", "down", "fire")
 
 
 @dataclass(frozen=True)
 class MinAtar(Recipe):
-    """One of the five games, seen as (10, 10, C) planes; C depends on the game.
+    """One of the five games, seen as (10, 10, C) planes; C depends on the game, unless `unify` makes them alike.
 
     game: asterix, breakout, freeway, seaquest or space_invaders.
     sticky: probability that the game repeats the last action instead of taking the new one.
     ramping: the game becomes harder as it goes on (asterix, seaquest, space_invaders).
     actions: `minimal` offers those that do something in this game, `full` all six in all games.
     time_limit: steps after which an episode is truncated; without one, perfect play never ends.
+    unify: none, pad, categorical or semantic; see `env.planes.shower`.
+    game_id: observe also which of the five games it is, one-hot, as `game`.
+    views: [planes] shows policies the padded planes, too, whatever is observed and stored.
     """
 
     game: str = "breakout"
@@ -38,14 +42,22 @@ class MinAtar(Recipe):
     ramping: bool = True
     actions: str = "minimal"
     time_limit: int | None = 27_000
+    unify: Unify = "none"
+    game_id: bool = False
+    views: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "views", tuple(self.views))
         if self.game not in GAMES:
             raise ConfigError(f"game={self.game!r}", f"one of {', '.join(GAMES)}", "choose a MinAtar game")
         if self.actions not in ("minimal", "full"):
             raise ConfigError(f"actions={self.actions!r}", "minimal or full", "choose an action set")
         if not 0 <= self.sticky <= 1:
             raise ConfigError(f"sticky={self.sticky}", "a probability in [0, 1]", "choose another sticky")
+        if self.unify not in get_args(Unify):
+            raise ConfigError(f"unify={self.unify!r}", f"one of {', '.join(get_args(Unify))}", "choose one of them")
+        if not set(self.views) <= {"planes"}:
+            raise ConfigError(f"views={list(self.views)}", "[] or [planes]", "choose one of them")
         check_limit(self.time_limit)
 
     def world(self) -> World:
@@ -66,11 +78,19 @@ class _Game:
         self._sticky, self._last = recipe.sticky, 0
         # Which of the six actions each of ours is.
         self._moves = self._game.minimal_action_set() if recipe.actions == "minimal" else list(range(len(ACTIONS)))
+        self._show, self._pad = shower(recipe.unify, recipe.game), shower("pad", recipe.game)
+        self._fixed: dict[str, np.ndarray] = {}  # what is observed at every step alike
+        if recipe.game_id:
+            self._fixed["game"] = np.eye(len(GAMES), dtype=np.float32)[GAMES.index(recipe.game)]
         self.spec = EnvSpec(
             name=f"minatar/{recipe.game}",
-            obs={"grid": ArraySpec(tuple(self._game.state_shape()), "bool", "planes")},
+            obs={
+                "grid": shape_of(recipe.unify, recipe.game),
+                **{name: ArraySpec(array.shape, "float32") for name, array in self._fixed.items()},
+            },
             action_size=len(self._moves),
             action_names=tuple(ACTIONS[move] for move in self._moves),
+            views=dict.fromkeys(recipe.views, PADDED),
         )
 
     def reset(self, seed: int | None = None) -> Obs:
@@ -78,13 +98,20 @@ class _Game:
             self._random = self._game.random = np.random.RandomState(seed)
         self._last = 0
         self._game.reset()
-        return {"grid": self._game.state()}
+        return self._see()
 
     def step(self, action: Any) -> tuple[Obs, float, bool, bool, Obs]:
         if self._random.rand() >= self._sticky:
             self._last = self._moves[action]
         reward, terminated = self._game.act(self._last)
-        return {"grid": self._game.state()}, float(reward), terminated, False, {}
+        return self._see(), float(reward), terminated, False, {}
+
+    def _see(self) -> Obs:
+        planes = self._game.state()
+        obs = {"grid": self._show(planes), **self._fixed}
+        if self.spec.views:
+            obs["planes"] = self._pad(planes)
+        return obs
 
     def snapshot(self) -> dict[str, Any]:
         return {"last": self._last, "game": freeze(vars(self._game))}

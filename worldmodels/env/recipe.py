@@ -23,6 +23,10 @@ class Recipe(ABC):
     def world(self) -> World:
         """One running world, the caller's to close."""
 
+    def lane(self, number: int) -> World:  # noqa: ARG002 (all lanes are alike, unless a recipe says otherwise)
+        """The world of one lane of a vector env, counted from 0."""
+        return self.world()
+
     def spec(self) -> EnvSpec:
         """What a learner may know of the world. Starts one and closes it, unless a recipe knows better."""
         world = self.world()
@@ -35,8 +39,8 @@ class Recipe(ABC):
         """`width` worlds as one, in this process, or spread over up to `workers` subprocesses with equal results."""
         check_size(width, workers)
         if workers == 0:
-            return SerialEnv(self.world, width)
-        return SubprocessEnv(self.world, self.spec(), width, min(workers, width))
+            return SerialEnv(self.lane, width)
+        return SubprocessEnv(self.lane, self.spec(), width, min(workers, width))
 
 
 def check_size(width: int, workers: int) -> None:

@@ -36,7 +36,7 @@ class SubprocessEnv:
     run (Ctrl-C, preemption) are left to this process, which may still need a snapshot.
     """
 
-    def __init__(self, make_world: Callable[[], World], spec: EnvSpec, width: int, workers: int) -> None:
+    def __init__(self, make_world: Callable[[int], World], spec: EnvSpec, width: int, workers: int) -> None:
         self.spec, self.width = spec, width
         memory = _Memory(spec, width)
         self._action, self._buffers = memory.views()
@@ -163,14 +163,14 @@ def _context() -> Any:
     return context
 
 
-def _work(make_world: Callable[[], World], memory: _Memory, part: slice, pipe: Connection) -> None:
+def _work(make_world: Callable[[int], World], memory: _Memory, part: slice, pipe: Connection) -> None:
     """A worker's life: a serial env over its part of the shared memory, until the pipe closes."""
     for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     try:
         action, buffers = memory.views()
-        env = SerialEnv(make_world, part.stop - part.start, buffers.lanes(part))
+        env = SerialEnv(make_world, part.stop - part.start, buffers.lanes(part), part.start)
         pipe.send_bytes(_RESULT + pickle.dumps(env.resumable))
         _serve(env, action[part], pipe)
         env.close()

@@ -35,8 +35,8 @@ class Buffers:
             return {name: allocate((width, *one.shape), one.dtype) for name, one in specs.items()}
 
         return Buffers(
-            obs=arrays(spec.obs),
-            arrived=arrays(spec.obs),
+            obs=arrays(spec.shown),
+            arrived=arrays(spec.shown),
             reward=allocate((width,), "float32"),
             terminated=allocate((width,), "bool"),
             truncated=allocate((width,), "bool"),
@@ -68,9 +68,13 @@ class SerialEnv:
     `step(...).arrived is step(...).obs` where no episode ended, so that nobody copies the same frames twice.
     """
 
-    def __init__(self, make_world: Callable[[], World], width: int, buffers: Buffers | None = None) -> None:
-        self.worlds = [make_world() for _ in range(width)]
+    def __init__(
+        self, make_world: Callable[[int], World], width: int, buffers: Buffers | None = None, first: int = 0
+    ) -> None:
+        """`make_world` is given the number of the lane; they count from `first` on."""
+        self.worlds = [make_world(first + n) for n in range(width)]
         self.spec, self.width = self.worlds[0].spec, width
+        self.shown = self.spec.shown
         self.resumable = all(world.resumable for world in self.worlds)
         self.buffers = Buffers.make(self.spec, width) if buffers is None else buffers
         # Views are made once: slicing a row anew costs more than copying a small observation into it.
@@ -118,7 +122,7 @@ class SerialEnv:
     def _write_first(self, rows: Rows, obs: Obs) -> None:
         """Copy a first observation, and check it: `row[...] = x` would stretch or round a wrong one in silence."""
         for name, row in rows:
-            spec = self.spec.obs[name]
+            spec = self.shown[name]
             array = np.asarray(obs[name]) if name in obs else None
             if array is None or array.shape != spec.shape or array.dtype != spec.dtype:
                 found = "nothing" if array is None else f"{array.dtype} {array.shape}"

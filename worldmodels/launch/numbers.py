@@ -32,13 +32,14 @@ RECORD = {
     "seed": Range(0),
     "steps": Range(1, optional=True),
     "episodes": Range(1, optional=True),
+    "prefill": Range(0),
     "width": Range(1),
     "workers": Range(0),
     "piece": Range(1, optional=True),
 }
+ANALYSE = {"seed": Range(0), "frames": Range(1)}
 
-
-SWITCHES = ("force", "explore")
+SWITCHES = ("force", "explore", "play")
 PLACES = ("paths.runs", "paths.recordings")
 LATE = ("paths.run",)  # set at launch
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +17,86 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.protocols import EnvRecipe, Policy
 from worldmodels.core.rng import Rng
+from worldmodels.core.spec import EnvSpec
 from worldmodels.data.driver import Driver
 from worldmodels.data.recorder import Recorder, Summary
 from worldmodels.data.store import EpisodeStore
-from worldmodels.launch.compose import make
-from worldmodels.launch.folder import run_name
+from worldmodels.env.mixture import shares
+from worldmodels.launch.compose import make, plain
+from worldmodels.launch.folder import flat, run_name
 from worldmodels.launch.numbers import RECORD, demand
 from worldmodels.launch.restore import load
+from worldmodels.policy.scripted import Random
+from worldmodels.policy.translated import in_world
+
+STEPS = 10_000  # where no amount is asked for
 
 
 def record(cfg: DictConfig) -> tuple[Path, Summary]:
     """Record up to `steps` env steps or `episodes` episodes in all; a store that holds as much stays as it is."""
     demand(cfg, RECORD)
+    _demand_amounts(cfg)
     with _orderly():
         return _recorded(cfg)
 
 
+def _demand_amounts(cfg: DictConfig) -> None:
+    if cfg.steps is not None and cfg.episodes is not None:
+        raise ConfigError(
+            f"steps={cfg.steps} and episodes={cfg.episodes}",
+            "one of the two, since each says when to stop",
+            "leave out steps or episodes",
+        )
+    if cfg.episodes is None and cfg.prefill > (cfg.steps or STEPS):
+        raise ConfigError(
+            f"prefill={cfg.prefill} of steps={cfg.steps or STEPS}",
+            "at most as many: steps counts all that the store holds in the end",
+            "raise steps, or lower prefill",
+        )
+
+
 def _recorded(cfg: DictConfig) -> tuple[Path, Summary]:
-    recipe, policy, source = _actors(cfg)
-    env = recipe.make(cfg.width, cfg.workers)
+    actors = _actors(cfg)
+    shares(actors.recipe.spec(), cfg.width)
+    env = actors.recipe.make(cfg.width, cfg.workers)
     try:
-        folder = Path(cfg.store or Path(cfg.paths.recordings, _default_name(cfg, source)))
-        driver = Driver(env, policy, Rng(cfg.seed, "record"), piece=cfg.piece, explore=cfg.explore, source=source)
-        if (folder / "store.json").is_file():
-            store = EpisodeStore.open(folder, write=True, spec=env.spec)
-        else:
-            store = EpisodeStore.create(folder, env.spec, extras=driver.extras)
+        folder = Path(cfg.store or Path(cfg.paths.recordings, _default_name(cfg, actors.source)))
+        rng, source = Rng(cfg.seed, "record"), actors.source
+        driver = Driver(env, actors.policy, rng, piece=cfg.piece, explore=cfg.explore, source=source)
+        store = _opened(folder, driver, actors)
         try:
-            return folder, _record(cfg, Recorder(driver, store))
+            return folder, _record(cfg, Recorder(driver, store), actors)
         finally:
             store.close()
     finally:
         env.close()
+
+
+def _opened(folder: Path, driver: Driver, actors: Actors) -> EpisodeStore:
+    """The store to go on with, or a new one. SpecError, or ConfigError, if it holds experience of another world."""
+    if not (folder / "store.json").is_file():
+        return EpisodeStore.create(folder, driver.spec, extras=driver.extras, origin={"env": actors.options})
+    store = EpisodeStore.open(folder, write=True, spec=driver.spec)
+    was, now = flat(store.layout.origin.get("env", {})), flat(actors.options)
+    changed = [
+        f"env.{key}: {was[key]} in the store, {now.get(key, 'absent')} here"
+        for key in was
+        if was[key] != now.get(key, ...)
+    ]
+    if store.spec.worlds != driver.spec.worlds:
+        changed = [f"worlds: {_listed(store.spec)} in the store, {_listed(driver.spec)} here"]
+    if changed:
+        store.close()
+        raise ConfigError(
+            f"{folder} holds experience of a world with other options:\n    " + "\n    ".join(changed),
+            "the options that it was begun with, since nothing would tell the two apart",
+            "undo the change, or give store=<another folder>",
+        )
+    return store
+
+
+def _listed(spec: EnvSpec) -> str:
+    return ", ".join(spec.worlds) or spec.name
 
 
 @contextmanager
@@ -67,22 +116,34 @@ def _orderly() -> Iterator[None]:
         signal.signal(signal.SIGTERM, former)
 
 
-def _actors(cfg: DictConfig) -> tuple[EnvRecipe, Policy, dict[str, Any]]:
+@dataclass(frozen=True)
+class Actors:
+    """Who acts where: the world, its options as plain data, the policy, and what to tell of both."""
+
+    recipe: EnvRecipe
+    options: Mapping[str, Any]
+    policy: Policy
+    source: dict[str, Any]
+
+
+def _actors(cfg: DictConfig) -> Actors:
     """World and policy: of a trained run, of their own configs, or the run's policy in another world."""
     run = load(cfg.run, cfg.checkpoint) if cfg.run else None
     chosen = make(cfg.get("env"))
     if run is None and chosen is None:
         raise ConfigError("neither env nor run", "a world to record in", "set env=<name>, or run=<folder>")
     recipe: EnvRecipe = chosen if chosen is not None else run.recipe  # type: ignore[union-attr]
+    options = plain(cfg.env) if chosen is not None else run.config["env"]  # type: ignore[union-attr]
     spec = recipe.spec()
     if cfg.get("policy") is not None or run is None:
         node = cfg.get("policy") or OmegaConf.create(
             {"_target_": "worldmodels.policy.scripted.Random", "_partial_": True}
         )
-        return recipe, make(node)(spec), {"env": spec.name, "policy": _kind(node), "seed": cfg.seed}
-    run.demand(spec)
+        policy = make(node)(spec)
+        told = {} if cfg.explore else {"explore": 0}
+        return Actors(recipe, options, policy, {"env": spec.name, "policy": _kind(node), **told, "seed": cfg.seed})
     source = {"env": spec.name, "policy": str(run.folder), "explore": int(cfg.explore), "seed": cfg.seed}
-    return recipe, run.policy(), source
+    return Actors(recipe, options, in_world(run.policy(), run.spec, spec), source)
 
 
 def _kind(node: DictConfig) -> str:
@@ -96,14 +157,27 @@ def _default_name(cfg: DictConfig, source: dict[str, Any]) -> str:
     return re.sub(r"[^A-Za-z0-9_.,=+-]+", "-", f"{source['env']}-{policy}{greedy}")
 
 
-def _record(cfg: DictConfig, recorder: Recorder) -> Summary:
-    unit = "episodes" if cfg.episodes is not None else "env steps"
-    columns = (TextColumn("[bold]record"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn(unit))
+def _record(cfg: DictConfig, recorder: Recorder, actors: Actors) -> Summary:
+    """Random steps until the store holds `prefill`, then the policy; what the store holds already counts."""
+    driver, store = recorder.driver, recorder.store
+    before = store.steps, len(store)
+    if store.steps < cfg.prefill:
+        driver.switch(Random(driver.spec), {**actors.source, "policy": "random"})
+        _shown(recorder, "prefill", steps=cfg.prefill)
+        driver.switch(actors.policy, actors.source)
+        driver.begin(store.next_number)  # an episode is random, or the policy's
+    steps = (cfg.steps or STEPS) if cfg.episodes is None else None
+    summary = _shown(recorder, "record", steps=steps, episodes=cfg.episodes)
+    return replace(summary, added_steps=store.steps - before[0], added_episodes=len(store) - before[1])
+
+
+def _shown(recorder: Recorder, what: str, *, steps: int | None = None, episodes: int | None = None) -> Summary:
+    unit, total = ("episodes", episodes) if episodes is not None else ("env steps", steps)
+    columns = (TextColumn(f"[bold]{what}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn(unit))
     with Progress(*columns, TimeRemainingColumn()) as bar:
-        task = bar.add_task("record", total=cfg.episodes if cfg.episodes is not None else cfg.steps)
-        steps = cfg.steps if cfg.episodes is None else None
+        task = bar.add_task(what, total=total)
         return recorder.record(
             steps=steps,
-            episodes=cfg.episodes,
+            episodes=episodes,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

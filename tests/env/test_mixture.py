@@ -1,0 +1,173 @@
+"""Several games side by side: each is what it is alone, and says which it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("minatar", reason="the extra 'minatar' is not installed")
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.core.rng import Rng
+from worldmodels.core.spec import EnvSpec
+from worldmodels.data.driver import Driver
+from worldmodels.data.recorder import Recorder
+from worldmodels.data.sampler import Uniform
+from worldmodels.data.store import EpisodeStore
+from worldmodels.env.dummy import Dummy
+from worldmodels.env.minatar import MinAtar
+from worldmodels.env.mixture import Mixture, shares
+from worldmodels.policy.scripted import Random
+
+GAMES = ("asterix", "breakout", "freeway")
+BASE = MinAtar(unify="pad", actions="full", views=("planes",), time_limit=40)
+MIXED = Mixture(BASE, GAMES)
+
+
+def moves(steps: int, width: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(6, size=(steps, width))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_lane_lives_what_its_game_would_live_alone(workers):
+    env, seeds = MIXED.make(6, workers), [11, 12, 13, 14, 15, 16]
+    alone = [replace(BASE, game=GAMES[lane % 3]).make(1) for lane in range(6)]
+    try:
+        first = env.reset(seeds)
+        for lane, (one, seed) in enumerate(zip(alone, seeds, strict=True)):
+            np.testing.assert_array_equal(first["grid"][lane], one.reset([seed])["grid"][0])
+        for move in moves(120, 6):
+            step = env.step(move)
+            assert step.extras["env_id"].tolist() == step.obs["env_id"].tolist() == [0, 1, 2, 0, 1, 2]
+            for lane, one in enumerate(alone):
+                its = one.step(move[lane : lane + 1])
+                for ours, theirs in ((step.obs, its.obs), (step.arrived, its.arrived)):
+                    for name in ("grid", "planes"):
+                        np.testing.assert_array_equal(ours[name][lane], theirs[name][0])
+                assert step.reward[lane] == its.reward[0]
+                assert (step.terminated[lane], step.truncated[lane]) == (its.terminated[0], its.truncated[0])
+    finally:
+        env.close()
+
+
+def test_the_spec_names_the_worlds_and_survives_json():
+    spec = MIXED.spec()
+    assert spec.worlds == ("minatar/asterix", "minatar/breakout", "minatar/freeway")
+    assert EnvSpec.from_json(spec.to_json()) == spec
+    old = {key: value for key, value in BASE.spec().to_json().items() if key not in ("views", "worlds")}
+    assert EnvSpec.from_json(old) == replace(BASE.spec(), views={})
+
+
+def test_an_interrupted_driver_shows_the_views_of_the_moment_in_which_it_stopped():
+    class Watcher(Random):
+        """Acts by what the views alone show."""
+
+        def act(self, obs, first, memory, *, explore, rng):
+            return (obs["planes"].sum((1, 2, 3)) + obs["env_id"] + rng.numpy.integers(6, size=3)) % 6, memory, {}
+
+    def driver() -> Driver:
+        env = MIXED.make(3)
+        return Driver(env, Watcher(env.spec), Rng(0), piece=16)
+
+    def lived(one: Driver, steps: int) -> list[np.ndarray]:
+        blocks = [*(block for _ in range(steps) for block in one.step()), *one.flush()]
+        return [np.concatenate([block.arrays[name] for block in blocks], 1) for name in ("obs.grid", "action")]
+
+    whole, half = driver(), driver()
+    lived(whole, 37)
+    lived(half, 37)
+    again = driver()
+    again.restore(half.snapshot())
+    for one, other in zip(lived(whole, 50), lived(again, 50), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """600 steps of each game, in many episodes."""
+    env = Mixture(replace(BASE, time_limit=15), GAMES).make(6)
+    with EpisodeStore.create(tmp_path_factory.mktemp("mixed") / "s", env.spec) as made:
+        driver = Driver(env, Random(env.spec), Rng(0), piece=10)
+        Recorder(driver, made).record(steps=1800)
+        yield made
+
+
+def test_every_world_has_as_many_steps_and_episodes_are_told_apart(store):
+    labels = store.labels()
+    for number, label in zip(store.episodes.number.tolist(), labels.tolist(), strict=True):
+        assert set(store[number].extras["env_id"].tolist()) == {label}
+    assert [int(store.episodes.length[labels == label].sum()) for label in range(3)] == [600] * 3
+
+
+def test_labels_grow_with_the_store_and_begin_anew_with_it(tmp_path):
+    env = MIXED.make(3)
+    with EpisodeStore.create(tmp_path / "s", env.spec) as made:
+        recorder = Recorder(Driver(env, Random(env.spec), Rng(0), piece=10), made)
+        recorder.record(steps=90)
+        early, cursor = made.labels().copy(), made.snapshot()
+        recorder.record(steps=600)
+        assert len(made.labels()) == len(made) > len(early)
+        assert made.labels()[: len(early)].tolist() == early.tolist()
+        made.restore(cursor)
+        assert made.labels().tolist() == early.tolist()
+
+
+def test_windows_run_over_the_ends_of_episodes_of_one_world_only_unless_asked(store):
+    rng = Rng(0)
+    batch = Uniform(40, 200, cross=True).sample(store, rng)
+    worlds = [set(row[mask].tolist()) for row, mask in zip(batch.extras["env_id"], batch.mask, strict=True)]
+    assert all(len(world) == 1 for world in worlds)
+    assert set.union(*worlds) == {0, 1, 2}
+    assert (batch.first.sum(1) > 1).all(), "windows of 40 steps run over several episodes of at most 15"
+    mixed = Uniform(40, 200, cross=True, mix=True).sample(store, Rng(0))
+    assert any(len(set(row[mask].tolist())) > 1 for row, mask in zip(mixed.extras["env_id"], mixed.mask, strict=True))
+
+
+def test_a_window_goes_on_in_the_next_episode_of_its_world(store):
+    """Against a naive walk over the episodes in the order in which they began."""
+    episodes, labels = store.episodes, store.labels()
+    key = np.array([[int(number), 0] for number in episodes.number[:30]])
+    batch = store.windows(key, 40, cross=True)
+    for row, place in enumerate(range(30)):
+        same = [int(n) for n in episodes.number[labels == labels[place]]]
+        at, frames = same.index(int(episodes.number[place])), []
+        while len(frames) < 41:
+            frames += list(store[same[at % len(same)]].obs["grid"])
+            at += 1
+        np.testing.assert_array_equal(batch.obs["grid"][row].numpy(), np.array(frames[:41]))
+
+
+@pytest.mark.parametrize(
+    ("base", "games", "told"),
+    [
+        (MinAtar(actions="full"), ("asterix", "freeway"), r"asterix and freeway .*\n.*obs\['grid'\].* \(10, 10, 7\)"),
+        (MinAtar(unify="pad"), ("breakout", "freeway"), "noop, left, right here, noop, up, down there"),
+        (Dummy(), ("corridor", "dot"), "corridor and dot can not be mixed"),
+    ],
+)
+def test_games_that_differ_are_refused_with_what_differs(base, games, told):
+    with pytest.raises(ConfigError, match=told):
+        Mixture(base, games).spec()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"games": ("asterix", "pong")}, r"game='pong'\n  expected: one of asterix, breakout"),
+        ({"games": ()}, "at least one game"),
+        ({"games": ("asterix", "asterix")}, "none twice"),
+        ({"games": ("asterix",), "vary": "id"}, "one of its options game, sticky"),
+    ],
+)
+def test_wrong_mixtures_are_refused(options, told):
+    with pytest.raises(ConfigError, match=told):
+        Mixture(BASE, **options)
+
+
+def test_lanes_that_can_not_be_shared_out_equally_are_refused_with_widths_that_can():
+    with pytest.raises(ConfigError, match="set width=15 or 18"):
+        shares(MIXED.spec(), 16)
+    shares(MIXED.spec(), 15)
+    shares(BASE.spec(), 16)

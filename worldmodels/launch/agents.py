@@ -1,0 +1,65 @@
+"""Trained runs as agents for `policy.skilled`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import torch
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.core.spec import EnvSpec
+from worldmodels.launch import checkpoint
+from worldmodels.launch.folder import Folder
+from worldmodels.launch.restore import load
+from worldmodels.policy.skilled import Agent
+
+
+def agents(runs: Sequence[str], checkpoints: Sequence[str], worlds: Sequence[str]) -> list[Agent]:
+    """Every checkpoint whose name one of `checkpoints` matches, of every run that was trained in one of the worlds.
+
+    `runs` are folders, or patterns with *; ConfigError for one that names no run, and for a run without such a
+    checkpoint.
+    """
+    found = dict.fromkeys(folder for pattern in runs for folder in _folders(pattern))
+    return [
+        agent
+        for folder in found
+        if EnvSpec.from_json(json.loads(Folder(folder).spec.read_text())).name in worlds
+        for agent in _of(Folder(folder), checkpoints)
+    ]
+
+
+def _folders(pattern: str) -> list[Path]:
+    # A name that is there is meant as it stands, although run folders may hold brackets.
+    path = Path(pattern)
+    paths = [path] if path.exists() else sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    folders = [path for path in paths if (path / "spec.json").is_file()]
+    if not folders:
+        raise ConfigError(
+            f"policy.runs: {pattern} names no run",
+            "the folder of a run that was trained, or a pattern such as runs/dqn_minatar/*",
+            "train agents first: python train.py +experiment=dqn_minatar env.game=<game>",
+        )
+    return folders
+
+
+def _of(folder: Folder, wanted: Sequence[str]) -> list[Agent]:
+    there = sorted(path.stem for path in folder.last.parent.glob("*.ckpt"))
+    names = [name for name in there if any(fnmatchcase(name, pattern) for pattern in wanted)]
+    if not names:
+        raise ConfigError(
+            f"{folder.path} has no checkpoint {' or '.join(wanted)}",
+            f"one of {', '.join(there)}" if there else "a run that has cut a checkpoint",
+            "set policy.checkpoints=[last], or train with callback.checkpoint.keep=geometric",
+        )
+    return [_agent(folder, name) for name in names]
+
+
+def _agent(folder: Folder, name: str) -> Agent:
+    run = load(folder.path, name)
+    updates = int(checkpoint.read(checkpoint.find(folder, name))["global_step"])
+    with torch.no_grad():
+        return Agent(run.policy(), run.spec, updates, f"{folder.path}:{name}")
