@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from torch import nn
 
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.launch.compose import conf, config, make
+from worldmodels.model.rssm import RSSM, RSSMBelief
+from worldmodels.model.unroll import follow, track
 
 MINATAR = EnvSpec("minatar", {"grid": ArraySpec((10, 10, 7), "bool", "planes")}, 6)
 ATARI = EnvSpec("atari", {"image": ArraySpec((64, 64, 3), "uint8", "image")}, 18)
@@ -33,6 +36,52 @@ SIZES = {  # spec 3.2: deter, hidden, classes, depth
 def model(spec: EnvSpec, *words: str) -> nn.Module:
     with torch.device("meta"):
         return make(config("train", list(words)).model)(spec)
+
+
+def small(name: str) -> RSSM:
+    """A preset in small, for grids of 10 x 10, with weights that all matter."""
+    sizes = [
+        "recurrence.deter=16",
+        "recurrence.hidden=6",
+        "recurrence.stoch=3",
+        "recurrence.classes=4",
+        "encoder.depth=2",
+    ]
+    torch.manual_seed(0)
+    whole = make(config("train", [f"model={name}", *[f"model.{each}" for each in sizes]]).model)(MINATAR)
+    for parameter in whole.rssm.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape)
+    return whole
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_tracks_all_at_once_as_one_by_one_forgets_at_an_opening_and_dreams_blind(name: str) -> None:
+    whole, rng = small(name), torch.Generator()
+    obs = torch.rand(2, 6, 10, 10, 7, generator=rng.manual_seed(1)) > 0.7
+    action = torch.nn.functional.one_hot(torch.randint(6, (2, 6), generator=rng), 6).float()
+    first = torch.zeros(2, 6, dtype=torch.bool)
+    first[1, 3] = first[:, 0] = True
+    action = action * ~first[..., None]
+
+    def track_both(seen: torch.Tensor) -> list[RSSMBelief]:
+        embed = whole.encode({"grid": seen})
+        return [way(action, embed, first, rng=rng.manual_seed(2)) for way in (whole.track, partial(track, whole))]
+
+    fast, slow = track_both(obs)
+    for key, value in vars(fast).items():
+        torch.testing.assert_close(value, getattr(slow, key), atol=1e-5, rtol=1e-5)
+    late = obs.clone()
+    late[:, :3] = ~late[:, :3]
+    other = track_both(late)[0]
+    torch.testing.assert_close(fast.deter[1, 3:], other.deter[1, 3:])  # where an episode opened, nothing is left
+    torch.testing.assert_close(fast.post[1, 3:], other.post[1, 3:])
+    assert not torch.allclose(fast.deter[0, 3:], other.deter[0, 3:])
+    zero = whole.observe(whole.initial(2), torch.zeros(2, 6), whole.encode({"grid": obs[:, 3]}))
+    torch.testing.assert_close(fast.post[1, 3], zero.post[1])
+    blind = follow(whole, fast.map(lambda x: x[:, -1]), action, rng=rng.manual_seed(3))
+    again = follow(whole, fast.map(lambda x: x[:, -1]), action, rng=rng.manual_seed(3))
+    assert torch.equal(blind.deter, again.deter)
+    torch.testing.assert_close(blind.post, blind.prior)
 
 
 def counts(whole: nn.Module) -> dict[str, int]:

@@ -115,8 +115,8 @@ def test_state_enters_a_picture_block_by_block_and_latents_everywhere():
         block = channel // (channels // 4)
         assert heard[channel, :8].tolist() == [i // 2 == block for i in range(8)]
         assert heard[channel, 8:].all()
-    with pytest.raises(ConfigError, match="blocks=0"):
-        ConvDecoder(13, (3, 32, 32), 3, style="pool", deter=8, units=6, blocks=8)
+    with pytest.raises(ConfigError, match="blocks divide"):
+        ConvDecoder(13, (3, 32, 32), 4, style="pool", deter=7, units=6, blocks=4)
 
 
 def test_a_picture_too_small_for_its_stages_is_refused_with_a_way_out():

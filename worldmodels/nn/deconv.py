@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldmodels.core.errors import ConfigError, SpecError
+from worldmodels.core.errors import SpecError
 from worldmodels.nn.conv import ConvPlan, Style, between, plan
 from worldmodels.nn.mlp import MLP, Activation, Scheme, init_weights
 from worldmodels.nn.norm import NormKind
@@ -58,7 +59,7 @@ class ConvDecoder(nn.Module):
 class BlockStart(nn.Module):
     """The bottom of a picture as the sum of what state and latents say of it, (N, C h w).
 
-    The state enters by a block-diagonal layer, each block of it giving some channels, the latents by two layers.
+    The state enters by a block-diagonal layer, each block of it giving its share of the channels, the latents by two.
     Hafner et al. (2024), in the code: `bspace`.
     """
 
@@ -73,14 +74,7 @@ class BlockStart(nn.Module):
         activation: Activation,
     ) -> None:
         super().__init__()
-        channels, height, width = bottom
-        if channels % blocks:
-            raise ConfigError(
-                f"{blocks} blocks for {channels} channels at the bottom of the decoder",
-                "channels that the blocks divide",
-                "change the decoder's blocks or depth, or set blocks=0 for one dense layer",
-            )
-        self.deter, size = deter, channels * height * width
+        self.deter, size = deter, math.prod(bottom)
         self.state = BlockLinear(deter, size, blocks)
         self.latent = MLP(latent, 2 * units, 1, size, norm=norm, activation=activation)
 
