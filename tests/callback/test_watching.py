@@ -23,7 +23,8 @@ DQN = [
 MODEL = [
     *("+experiment=world_model_offline", "data.batch=4", "data.length=8", "data.held_batches=2", "data.pad=true"),
     *("data.cross=false", "model.recurrence.deter=16", "model.recurrence.stoch=2", "model.recurrence.classes=4"),
-    *("model.recurrence.hidden=8", "model.encoder.depth=2", "callback.film.context=3", "callback.film.batches=1"),
+    *("model.recurrence.hidden=8", "model.encoder.depth=2", "model.decoder.blocks=0", "callback.film.context=3"),
+    "callback.film.batches=1",
     *EPOCHS,
 ]
 

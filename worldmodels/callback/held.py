@@ -51,4 +51,7 @@ def held(stage: Stage, windows: Any) -> dict[str, float]:
             for name, value in {**{f"loss/{key}": loss for key, loss in losses.items()}, **metrics}.items():
                 found[name].append(value)
         told = surprises(model, batches, torch.Generator().manual_seed(0)) if hasattr(model, "nll") else {}
-    return {name: float(torch.stack(values).mean()) for name, values in found.items()} | told
+    columns = {name: torch.stack(values) for name, values in found.items()}
+    # A measurement may be undefined for a batch; a loss may not.
+    means = {name: column.mean() if "loss/" in name else column.nanmean() for name, column in columns.items()}
+    return {name: float(mean) for name, mean in means.items()} | told

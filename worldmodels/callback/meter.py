@@ -87,11 +87,10 @@ class Meter(Watcher):
         """Turn waiting tensors into sums; one transfer from the device for all of them."""
         if not self.waiting:
             return
-        names = list(self.waiting)
-        totals = torch.stack([torch.stack(self.waiting[name]).double().sum() for name in names]).tolist()
-        for name, total in zip(names, totals, strict=True):
+        totals = torch.stack([_total(name, values) for name, values in self.waiting.items()]).tolist()
+        for name, (total, counted) in zip(self.waiting, totals, strict=True):
             before, count = self.sums.get(name, (0.0, 0))
-            self.sums[name] = (before + total, count + len(self.waiting[name]))
+            self.sums[name] = (before + total, count + round(counted))
         self.waiting = {}
 
     def _write(self, trainer: L.Trainer) -> None:
@@ -99,7 +98,7 @@ class Meter(Watcher):
         self.ended += stream(trainer).drain()
         self.episodes += len(self.ended)
         row = {**self._times(trainer), "episodes": self.episodes, **self._returns()}
-        row |= {name: total / count for name, (total, count) in self.sums.items()}
+        row |= {name: total / count for name, (total, count) in self.sums.items() if count}
         row |= self.noted
         self.sums, self.ended, self.noted, self.last = {}, [], {}, {**self.last, **row}
         self.table.append(row)
@@ -123,3 +122,10 @@ class Meter(Watcher):
             return {}
         scores, lengths = zip(*self.ended, strict=True)
         return {"return": float(np.mean(scores)), "length": float(np.mean(lengths))}
+
+
+def _total(name: str, values: list[Tensor]) -> Tensor:
+    """Their sum, and how many count: all of a loss, of others those that were defined at their update."""
+    column = torch.stack(values).double()
+    counted = torch.ones_like(column) if "loss/" in name else (~column.isnan()).double()
+    return torch.stack([torch.where(counted > 0, column, 0).sum(), counted.sum()])

@@ -12,10 +12,12 @@ import numpy as np
 
 from worldmodels.core.errors import ConfigError, MissingExtraError, SpecError
 from worldmodels.core.experience import Obs
+from worldmodels.core.options import Count
 from worldmodels.core.snapshot import freeze, thaw
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.env.area import resize
 from worldmodels.env.gymnasium import check_id, launch
+from worldmodels.env.minigrid_truth import Truth
 from worldmodels.env.recipe import Recipe
 
 
@@ -27,7 +29,8 @@ class MiniGrid(Recipe):
     agent is an object whose state is its direction, instead of what lies before it; what it carries then is unseen, as
     in MiniGrid's own FullyObsWrapper. Unless full, the direction is observed beside, one-hot. mission: "encode"
     observes a mission that varies as one-hot words, "ignore" leaves it out. time_limit: steps; None keeps the
-    environment's own.
+    environment's own. privileged: each step tells also what the agent can not know, for probes: the map, where it is,
+    and the ways to `goals` objects (`env.minigrid_truth.Truth`).
     """
 
     id: str = "MiniGrid-Empty-8x8-v0"
@@ -36,12 +39,14 @@ class MiniGrid(Recipe):
     size: int = 64
     mission: str = "encode"
     time_limit: int | None = None
+    privileged: bool = False
+    goals: Count = 1
 
     def __post_init__(self) -> None:
         for name, known in (("obs", ("symbols", "pixels")), ("mission", ("encode", "ignore"))):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name}={getattr(self, name)!r}", " or ".join(known), f"set env.{name}={known[0]}")
-        for name, value in (("time_limit", self.time_limit), ("size", self.size)):
+        for name, value in (("time_limit", self.time_limit), ("size", self.size), ("goals", self.goals)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value}", "1 or more", f"raise {name}")
         _import_minigrid()
@@ -81,15 +86,14 @@ class MiniGridWorld:
         if self._words:
             obs["mission"] = ArraySpec((self._words.size,), "float32")
         names = tuple(action.name for action in list(self._env.actions)[:count])
-        self.spec = EnvSpec(f"minigrid/{recipe.id}", obs, count, action_names=names)
+        self._truth = Truth(self._env, _classes(), recipe.goals) if recipe.privileged else None
+        extras = {} if self._truth is None else self._truth.specs
+        self.spec = EnvSpec(f"minigrid/{recipe.id}", obs, count, extras=extras, action_names=names)
 
     def _symbols_spec(self) -> ArraySpec:
-        from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX, STATE_TO_IDX
-
         env, full = self._env, self.recipe.full
         shape = (env.height, env.width, 3) if full else (env.agent_view_size, env.agent_view_size, 3)
-        states = max(len(STATE_TO_IDX), 4) if full else len(STATE_TO_IDX)  # in full view, the agent's four directions
-        return ArraySpec(shape, "uint8", "symbols", (len(OBJECT_TO_IDX), len(COLOR_TO_IDX), states))
+        return ArraySpec(shape, "uint8", "symbols", _classes(agent=full))
 
     def _image_spec(self) -> ArraySpec:
         return ArraySpec((self.recipe.size, self.recipe.size, 3), "uint8", "image")
@@ -102,12 +106,21 @@ class MiniGridWorld:
         self._generator = freeze(self._env.np_random)
         self._actions = []
         value, _ = self._env.reset()
+        if self._truth:
+            self._truth.begin()
         return self._see(value)
 
     def step(self, action: int) -> tuple[Obs, float, bool, bool, Obs]:
-        self._actions.append(int(action))
-        value, reward, terminated, truncated, _ = self._env.step(action)
-        return self._see(value), float(reward), bool(terminated), bool(truncated), {}
+        value, reward, terminated, truncated, _ = self._advance(int(action))
+        told = self._truth.tell() if self._truth else {}
+        return self._see(value), float(reward), bool(terminated), bool(truncated), told
+
+    def _advance(self, action: int) -> Any:
+        self._actions.append(action)
+        answer = self._env.step(action)
+        if self._truth:
+            self._truth.follow()
+        return answer
 
     def _see(self, value: Any) -> Obs:
         seen = {"image": self._picture()} if self.recipe.obs == "pixels" else {"symbols": self._symbols(value)}
@@ -140,8 +153,7 @@ class MiniGridWorld:
         self._env.np_random = thaw(state["generator"])
         self.reset()
         for action in state["actions"]:
-            self._actions.append(action)
-            self._env.step(action)
+            self._advance(action)
 
     def close(self) -> None:
         self._env.close()
@@ -185,6 +197,14 @@ class _Words:
         vector = np.zeros(self.size, np.float32)
         vector[self._marks[text]] = 1.0
         return vector
+
+
+def _classes(*, agent: bool = False) -> tuple[int, int, int]:
+    """Objects, colours and states; those of the agent are its four directions."""
+    from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX, STATE_TO_IDX
+
+    states = len(STATE_TO_IDX)
+    return len(OBJECT_TO_IDX), len(COLOR_TO_IDX), max(states, 4) if agent else states
 
 
 def _check_patterns(name: str, env: Any) -> None:

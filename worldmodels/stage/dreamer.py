@@ -8,15 +8,17 @@ moments of the batch instead of from all; the critic does not learn from the rep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
 
 from worldmodels.core.experience import Batch
-from worldmodels.core.options import Natural
+from worldmodels.core.options import Natural, Options
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.rollout import Rollout
 from worldmodels.model.rssm import RSSM
 from worldmodels.nn.action import ActionHead
 from worldmodels.nn.heads import ScalarHead
+from worldmodels.nn.probe import Probes
 from worldmodels.nn.target import Normaliser, Target
 from worldmodels.policy.believing import Believing
 from worldmodels.stage.behaviour import (
@@ -59,8 +61,9 @@ class Dreamer(WorldModel):
         repval: ReplayCritic | None = None,
         model_updates: Natural | None = None,
         freeze: Sequence[str] = (),
+        probes: Annotated[Mapping[str, Any] | None, Options(Probes)] = None,
     ) -> None:
-        super().__init__(spec, model, optim=optim, loss=loss, freeze=freeze)
+        super().__init__(spec, model, optim=optim, loss=loss, freeze=freeze, probes=probes)
         self.actor = actor(spec, self.model.size)
         self.critic = critic(self.model.size)
         self.imagination, self.slow = imagination or Imagination(), slow_critic or SlowCritic()
@@ -84,7 +87,8 @@ class Dreamer(WorldModel):
         if plan.return_norm and self.training:
             self.normaliser.update(dreamt.returns)
         actor, watched = actor_loss(self.actor, dreamt, plan, self.normaliser.scale)
-        losses = learned.losses | {"actor": actor, "critic": critic_loss(self.mind, dreamt, self.slow)}
+        probed, told = self.probe(learned)
+        losses = learned.losses | {"actor": actor, "critic": critic_loss(self.mind, dreamt, self.slow)} | probed
         if self.repval.scale:
             losses["repval"] = self.repval.scale * replay_loss(
                 self.mind,
@@ -96,10 +100,10 @@ class Dreamer(WorldModel):
                 slow=self.slow,
                 grad=self.repval.grad,
             )
-        return losses, learned.metrics | watched
+        return losses, learned.metrics | watched | told
 
     def groups(self) -> list[Group]:
-        return self.optim.groups({"model": self.model, "actor": self.actor, "critic": self.critic})
+        return self.optim.groups({"model": self.model, "actor": self.actor, "critic": self.critic, **self.probing})
 
     def policy(self) -> Believing:
         return Believing(self.spec, self.model, self.actor)

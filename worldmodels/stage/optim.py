@@ -21,6 +21,7 @@ Each = Rate | Mapping[str, Rate]  # one for all groups, or one for each by its n
 class Optim:
     """Options of the optimizer; `lr`, `clip` and `weight_decay` are one number for all groups, or one for each.
 
+    A group of probes that is not named has the numbers of the model, as in pydreamer.
     `agc` clips every tensor's gradient to that share of the tensor's own norm (Brock et al., 2021), `clip` then each
     group's to a norm; null is no clipping. Rates rise linearly over the first `warmup` updates.
     """
@@ -72,6 +73,8 @@ class Optim:
 def _of(option: str, value: Each, group: str) -> float:
     if not isinstance(value, Mapping):
         return float(value)
+    if group == "probe" and group not in value:
+        return _of(option, value, "model")
     if group not in value:
         raise ConfigError(
             f"stage.optim.{option} for {', '.join(value) or 'no group'}",

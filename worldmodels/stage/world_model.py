@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldmodels.core.experience import Batch
+from worldmodels.core.options import Options
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.replay import Replay
 from worldmodels.data.rollout import Rollout
 from worldmodels.model.recall import keep
 from worldmodels.model.rssm import RSSM, RSSMBelief
+from worldmodels.nn.probe import Probes
 from worldmodels.stage.freeze import freeze as turn_off
 from worldmodels.stage.model_loss import Learned, ModelLoss, learn, watch
 from worldmodels.stage.optim import Optim
@@ -21,7 +23,11 @@ from worldmodels.stage.stage import Group, Scalars, Stage
 
 
 class WorldModel(Stage):
-    """Trains a world model on recorded experience; offers no policy. `freeze` names parts of it that do not learn."""
+    """Trains a world model on recorded experience; offers no policy. `freeze` names parts of it that do not learn.
+
+    `probes` learn beside it, in a group of their own, to read off its features what the world tells beyond
+    observations; they teach the model only with `probes.gradients`.
+    """
 
     unfit = (Replay, Rollout)  # nobody would act
     recalls = True
@@ -34,9 +40,12 @@ class WorldModel(Stage):
         optim: Optim | None = None,
         loss: ModelLoss | None = None,
         freeze: Sequence[str] = (),
+        probes: Annotated[Mapping[str, Any] | None, Options(Probes)] = None,
     ) -> None:
         super().__init__(spec)
         self.model = model(spec)
+        asked = Probes(**(probes or {}))
+        self.probes, self.probe_gradients = asked.make(spec, self.model.size), asked.gradients
         self.optim, self.loss = optim or Optim(), loss or ModelLoss()
         turn_off(self.model, freeze)
         self._newest: RSSMBelief | None = None
@@ -48,7 +57,8 @@ class WorldModel(Stage):
 
     def losses(self, batch: Batch) -> tuple[Scalars, Scalars]:
         learned = self.look(batch)
-        return learned.losses, learned.metrics
+        losses, metrics = self.probe(learned)
+        return learned.losses | losses, learned.metrics | metrics
 
     def look(self, batch: Batch) -> Learned:
         """Beliefs along the batch, with losses while the model learns."""
@@ -58,11 +68,26 @@ class WorldModel(Stage):
             self._newest = learned.beliefs.map(lambda x: x.detach()[::draws])
         return learned
 
+    def probe(self, learned: Learned) -> tuple[Scalars, Scalars]:
+        """Losses and measurements of the probes at arrivals, of which alone the world tells more than it shows."""
+        losses, metrics = Scalars(), Scalars()
+        for name, probe in self.probes.items():
+            feature = learned.beliefs.feature[:, 1:]
+            feature = feature if self.probe_gradients else feature.detach()
+            losses[f"probe/{name}"], told = probe(feature, learned.batch.extras, learned.batch.mask)
+            metrics |= {f"probe/{key}": value for key, value in told.items()}
+        return losses, metrics
+
     def beliefs(self) -> Mapping[str, Tensor]:
         return {} if self._newest is None else keep(self.model, self._newest)
 
     def groups(self) -> list[Group]:
-        return self.optim.groups({"model": self.model})
+        return self.optim.groups({"model": self.model, **self.probing})
+
+    @property
+    def probing(self) -> dict[str, nn.Module]:
+        """The group of the probes, if there are any."""
+        return {"probe": self.probes} if self.probes else {}
 
     def optimizer(self, groups: list[dict[str, Any]], *, fused: bool) -> torch.optim.Optimizer:
         return self.optim.make(groups, fused=fused)

@@ -179,8 +179,8 @@ def held_loss(told: Mapping[str, float]) -> float | None:
 
 
 def _parts(names: Iterable[str]) -> list[str]:
-    """held/loss/total alone if that is told, or else what it is the sum of."""
-    held = [name for name in names if name.startswith("held/loss/")]
+    """held/loss/total alone if that is told, or else what it is the sum of; what probes lose is not the model's."""
+    held = [name for name in names if name.startswith("held/loss/") and not name.startswith("held/loss/probe/")]
     return [name for name in held if name == "held/loss/total"] or held
 
 
