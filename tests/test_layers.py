@@ -16,7 +16,7 @@ LAYERS = [
     {"policy"},
     {"stage"},
     {"evaluation"},
-    {"callback"},
+    {"callback", "analysis"},
     {"launch"},
     {"command"},
 ]
