@@ -84,6 +84,9 @@ class Nobody:
     def feedback(self):
         return None
 
+    def beliefs(self):
+        return {}
+
 
 def check(batch) -> None:
     """Every rule of `Batch`, read off the numbers."""

@@ -6,22 +6,27 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, cast, runtime_checkable
 
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
-from worldmodels.core.options import Count, Natural, Rate
-from worldmodels.core.protocols import Env, EnvRecipe, Learner, Resumable
+from worldmodels.core.options import Bound, Count, Natural, Rate
+from worldmodels.core.protocols import Env, EnvRecipe, Learner, Resumable, Telling
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.block import Block
 from worldmodels.data.driver import Driver
+from worldmodels.data.latents import TOLD
 from worldmodels.data.lived import Lived
+from worldmodels.data.recall import Carried, Recall, Replayed
+from worldmodels.data.sampler import Uniform
 from worldmodels.data.store import EpisodeStore
 from worldmodels.data.uninformed import Random
+
+Flag = Annotated[int, Bound(0, 1)]
 
 
 @runtime_checkable
@@ -39,7 +44,9 @@ class Replay:
 
     `warmup` env steps are taken at random before the first update, and `steps_per_update` before each one, as a
     fraction where several updates share a step. The store takes blocks of `piece` steps of all worlds; until then a
-    step can not be drawn, even if its episode is over.
+    step can not be drawn, even if its episode is over. With `replay_context` windows begin from what the learner
+    believed at their first step, when it was lived or last learned from, instead of blank: DreamerV3's, of which 1 is
+    the only length here. So do they, from the end of the row's window before, with a sampler that carries it on.
     """
 
     sampler: Sampler
@@ -49,13 +56,29 @@ class Replay:
     warmup: Natural = 1000
     steps_per_update: Rate = 4.0
     updates: Count = 1000  # in an epoch, at whose end checkpoints are cut
+    replay_context: Flag = 0
 
     def __post_init__(self) -> None:
+        if self.replay_context and self.carries:
+            raise ConfigError(
+                "data.replay_context=1 with windows that carry beliefs on",
+                "one of both",
+                "set data.replay_context=0, or data.sampler._target_=worldmodels.data.sampler.Uniform",
+            )
         if self.updates < 1 or self.warmup < 0 or self.steps_per_update < 0:
             found = f"updates={self.updates}, warmup={self.warmup}, steps_per_update={self.steps_per_update}"
             raise ConfigError(
                 found, "at least one update and nothing below zero", "set data.updates and its neighbours"
             )
+
+    @property
+    def carries(self) -> bool:
+        return bool(getattr(self.sampler, "carries", False))
+
+    @property
+    def recalls(self) -> bool:
+        """Whether windows begin from what the learner believed."""
+        return bool(self.replay_context) or self.carries
 
     def spec(self, recipe: EnvRecipe | None) -> EnvSpec:
         return needed(recipe).spec()
@@ -77,9 +100,12 @@ class ReplayStream(Lived):
         self.plan, self.learner, self.folder = plan, learner, folder
         self.sampler, self.rng = deepcopy(plan.sampler), rng.child("sampler")
         self.policy = learner.policy()
+        if plan.replay_context:
+            self.policy = cast(Telling, self.policy).telling()
         self.driver = Driver(env, self.policy, rng.child("driver"), piece=plan.piece, source={"policy": "learner"})
         self.owed = 0.0  # env steps not yet taken; below zero, taken in advance
         self.store: EpisodeStore | None = None  # until the first use
+        self.recall = self._recall()
         self._open: Batch | None = None  # handed out, and the learner has not been asked about it
 
     def __len__(self) -> int:
@@ -94,7 +120,7 @@ class ReplayStream(Lived):
             while self.owed > 0:
                 self._keep(store, self.driver.step())
                 self.owed -= self.driver.width
-            self._open = self.sampler.sample(store, self.rng)
+            self._open = self.recall.recall(store, self.sampler.sample(store, self.rng))
             yield self._open
 
     def snapshot(self) -> dict[str, Any]:
@@ -105,6 +131,7 @@ class ReplayStream(Lived):
             "driver": self.driver.snapshot(),
             "sampler": self.sampler.snapshot(),
             "store": self._opened().snapshot(),
+            **({"recall": self.recall.snapshot()} if self.plan.recalls else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -114,19 +141,26 @@ class ReplayStream(Lived):
         self.store.restore(state["store"])
         self.driver.restore(state["driver"])
         self.sampler.restore(state["sampler"])
+        if self.plan.recalls:
+            self.recall.restore(state["recall"])
 
     def close(self) -> None:
         self.driver.env.close()
+        self.recall.close()
         if self.store is not None:
             self.store.close()
             self.store = None
 
     def _settle(self) -> None:
-        """Tell the sampler what the learner made of the last batch: before the next one, and before a snapshot."""
+        """Note what the learner made of the last batch: before the next one, and before a snapshot."""
         batch, self._open = self._open, None
-        surprise = self.learner.feedback() if batch is not None else None
-        if batch is not None and batch.key is not None and surprise is not None:
+        if batch is None:
+            return
+        surprise = self.learner.feedback()
+        if batch.key is not None and surprise is not None:
             self.sampler.update(batch.key, surprise.detach().cpu())
+        if self.plan.recalls:
+            self.recall.keep(self._opened(), batch, self.learner.beliefs())
 
     def _warm_up(self, store: EpisodeStore) -> None:
         """Act at random, and give the store all of it, so that there is something to draw from."""
@@ -140,17 +174,26 @@ class ReplayStream(Lived):
 
     def _keep(self, store: EpisodeStore, blocks: Sequence[Block]) -> None:
         for block in blocks:
-            store.append(block)
+            self.recall.take(store, block)
             self.driver.reuse(block)
 
     def _opened(self) -> EpisodeStore:
         if self.store is None:
             self.store = self._reopen() if (self.folder / "store.json").exists() else self._create()
             self.store.clear()
+            self.recall.clear()
         return self.store
 
     def _create(self) -> EpisodeStore:
-        return EpisodeStore.create(self.folder, self.driver.spec, extras=self.driver.extras)
+        kept = {name: spec for name, spec in self.driver.extras.items() if not name.startswith(TOLD)}
+        return EpisodeStore.create(self.folder, self.driver.spec, extras=kept)
+
+    def _recall(self) -> Recall:
+        if self.plan.carries:
+            return Carried()
+        if not self.plan.replay_context:
+            return Recall()
+        return Replayed(self.folder.with_name("beliefs"), self.driver.extras, cast(Uniform, self.sampler))
 
     def _reopen(self) -> EpisodeStore:
         return EpisodeStore.open(self.folder, write=True, spec=self.driver.spec)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from torch.utils.data import DataLoader, Dataset
 
 from worldmodels.core.errors import ConfigError
@@ -17,6 +18,8 @@ from worldmodels.core.options import Count, Natural, Share
 from worldmodels.core.protocols import EnvRecipe, Learner
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
+from worldmodels.data.consecutive import Consecutive
+from worldmodels.data.recall import Carried, Recall
 from worldmodels.data.sampler import Uniform
 from worldmodels.data.shuffle import demand_cells, shuffled
 from worldmodels.data.store import EpisodeStore
@@ -29,6 +32,8 @@ class Segment:
     `cross` lets windows run over an episode's end into the next one, `pad` lets them end early and masks the rest.
     `workers` subprocesses gather batches in advance; they are the same batches. `shuffle=cells` puts the cells of every
     frame, also of the held-out ones, in a random order of its own: a control that knows no layout and no dynamics.
+    With `reset_interval` each row reads on where its window before ended, and goes on from what the learner believed
+    there, until after that many steps on average it jumps elsewhere; see `data.consecutive`.
     """
 
     store: str | None
@@ -42,8 +47,15 @@ class Segment:
     split_seed: int = 0
     held_batches: Natural = 8  # in a validation
     shuffle: Literal["cells"] | None = None
+    reset_interval: Count | None = None
 
     def __post_init__(self) -> None:
+        if self.recalls and self.workers:
+            raise ConfigError(
+                f"workers={self.workers} with reset_interval={self.reset_interval}",
+                "rows that read on in one process, or windows that others gather",
+                "set data.workers=0, or data.reset_interval=null",
+            )
         if self.updates < 1 or self.workers < 0 or self.held_batches < 0:
             found = f"updates={self.updates}, workers={self.workers}, held_batches={self.held_batches}"
             raise ConfigError(
@@ -51,6 +63,18 @@ class Segment:
             )
         if not 0 <= self.held_out < 1:
             raise ConfigError(f"held_out={self.held_out}", "a share from 0 to below 1", "set data.held_out=0.1")
+
+    @property
+    def recalls(self) -> bool:
+        """Whether windows begin from what the learner believed."""
+        return self.reset_interval is not None
+
+    def sampler(self, numbers: Int64[np.ndarray, " n"], *, reads_on: bool = False) -> Uniform:
+        """Of the episodes with these numbers."""
+        options: dict[str, Any] = {"cross": self.cross, "pad": self.pad, "among": numbers}
+        if reads_on and self.recalls:
+            return Consecutive(self.length, self.batch, reset_interval=self.reset_interval, **options)
+        return Uniform(self.length, self.batch, **options)
 
     def folder(self) -> Path:
         """Where the store lies; ConfigError if there is none."""
@@ -76,11 +100,11 @@ class Segment:
     def stream(
         self,
         recipe: EnvRecipe | None,  # noqa: ARG002 (nobody acts)
-        learner: Learner,  # noqa: ARG002
+        learner: Learner,
         folder: Path,  # noqa: ARG002
         rng: Rng,
     ) -> SegmentStream:
-        return SegmentStream(self, rng)
+        return SegmentStream(self, learner, rng)
 
 
 class Windows(Dataset[Batch]):
@@ -109,46 +133,63 @@ class SegmentStream:
 
     divisible = True  # batches are numbered, so a snapshot after any update continues exactly
 
-    def __init__(self, plan: Segment, rng: Rng) -> None:
-        self.plan, self.rng = plan, rng
+    def __init__(self, plan: Segment, learner: Learner, rng: Rng) -> None:
+        self.plan, self.learner, self.rng = plan, learner, rng
         self.store = EpisodeStore.open(plan.folder())
         self.env_steps, self.episodes, self.resume = 0, 0, "exact"
         self.epoch, self.update = 0, 0  # of the batch that comes next
         self._train, self._held = self.store.split(plan.held_out, plan.split_seed)
+        self.sampler = plan.sampler(self._train, reads_on=True)
+        self.recall = Carried() if plan.recalls else Recall()
+        self._open: Batch | None = None  # handed out, and the learner has not been asked about it
 
     def __len__(self) -> int:
         return self.plan.updates
 
     def __iter__(self) -> Iterator[Batch]:
-        windows = self._windows(self._train, self.rng.child("train", self.epoch))
+        windows = self._windows(self.sampler, self.rng.child("train", self.epoch))
         for batch in self._load(windows, range(self.update, self.plan.updates)):
+            self._settle()
             self.update += 1
             if self.update == self.plan.updates:
                 self.epoch, self.update = self.epoch + 1, 0
-            yield batch
+            self._open = self.recall.recall(self.store, batch)
+            yield self._open
 
     def validation(self) -> DataLoader[Batch] | None:
         """The same held-out windows every time; None if no episode is held out."""
         if not len(self._held) or not self.plan.held_batches:
             return None
-        return self._load(self._windows(self._held, self.rng.child("held out")), range(self.plan.held_batches))
+        windows = self._windows(self.plan.sampler(self._held), self.rng.child("held out"))
+        return self._load(windows, range(self.plan.held_batches))
 
     def drain(self) -> list[tuple[float, int]]:
         return []
 
     def snapshot(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "update": self.update}
+        self._settle()
+        here = {"epoch": self.epoch, "update": self.update}
+        if not self.plan.recalls:
+            return here
+        return {**here, "sampler": self.sampler.snapshot(), "recall": self.recall.snapshot()}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.epoch, self.update = int(state["epoch"]), int(state["update"])
+        if self.plan.recalls:
+            self.sampler.restore(state["sampler"])
+            self.recall.restore(state["recall"])
 
     def close(self) -> None:
         self.store.close()
 
-    def _windows(self, numbers: np.ndarray, rng: Rng) -> Windows:
-        plan = self.plan
-        sampler = Uniform(plan.length, plan.batch, cross=plan.cross, pad=plan.pad, among=numbers)
-        return Windows(self.store, sampler, rng, shuffle=plan.shuffle is not None)
+    def _settle(self) -> None:
+        """Note what the learner believes of the last batch: before the next one, and before a snapshot."""
+        batch, self._open = self._open, None
+        if batch is not None and self.plan.recalls:
+            self.recall.keep(self.store, batch, self.learner.beliefs())
+
+    def _windows(self, sampler: Uniform, rng: Rng) -> Windows:
+        return Windows(self.store, sampler, rng, shuffle=self.plan.shuffle is not None)
 
     def _load(self, windows: Windows, indices: Sequence[int]) -> DataLoader[Batch]:
         collate: Any = _as_it_is

@@ -69,7 +69,7 @@ class Stage(L.LightningModule, ABC):
             raise ConfigError(
                 f"{type(self).__name__} has no beliefs that its data could hand back",
                 "windows that begin without any",
-                "set data.replay_context=0, and data.sampler._target_=worldmodels.data.sampler.Uniform",
+                "leave data.replay_context at 0, data.reset_interval at null, and data.sampler at Uniform",
             )
 
     def policy(self) -> Policy:
