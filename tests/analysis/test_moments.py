@@ -119,6 +119,31 @@ def test_too_few_moments_or_episodes_are_refused(store: EpisodeStore, tmp_path: 
         choose(few, 20_000, 500, Rng(0))
 
 
+def test_one_world_of_a_mixture_can_be_looked_at(tmp_path: Path):
+    label = {"env_id": ArraySpec((), "int64")}
+    grid = {"grid": ArraySpec((10, 10, 10), "bool", "planes")}
+    spec = EnvSpec("two", grid, 3, extras=label, worlds=("minatar/asterix", "minatar/breakout"))
+    mixed = EpisodeStore.create(tmp_path / "mixed", spec)
+    for number in range(12):
+        planes = np.zeros((5, 10, 10, 10), bool)
+        planes[:, 9, number % 7, 0] = True
+        told = {"env_id": np.full(4, number % 2)}
+        mixed.extend(
+            [
+                Episode(
+                    {"grid": planes}, np.zeros(4, np.int64), np.zeros(4, np.float32), True, False, told, number=number
+                )
+            ]
+        )
+    chosen = choose(mixed, 10_000, 1, Rng(0), "breakout")
+    assert sorted(chosen.number.tolist()) == [1, 3, 5, 7, 9, 11]
+    found = variables(collect(mixed, chosen, "breakout"))
+    assert found.names == ("paddle_x",)
+    assert len(choose(mixed, 10_000, 1, Rng(0)).number) == 12
+    with pytest.raises(ConfigError, match="asterix, breakout"):
+        choose(mixed, 10_000, 1, Rng(0), "pong")
+
+
 def grids(spec: EnvSpec, obs: dict[str, np.ndarray], tmp_path: Path):
     """Moments of four equal episodes of these observations."""
     store = EpisodeStore.create(tmp_path / "grids", spec)

@@ -29,7 +29,8 @@ class LatentFactors:
     All correlations are on held-out episodes, beside those of the same network untrained, of variables of other
     moments, and of the observation itself.
 
-    frames: moments to look at, of whole episodes chosen by chance. held_out: share of them. components: principal
+    frames: moments to look at, of whole episodes chosen by chance; of a mixture, of one `world` or, with null, of all,
+    whose planes then have numbers for names. held_out: share of them. components: principal
     components that are read from, at most. clusters: every k to try, each from `restarts` beginnings. untrained:
     networks with fresh weights. shuffles: shifts of the variables in time. scatter: the variable to draw; null: the x
     of the first plane if there is one, else the one that a single feature tells best.
@@ -39,6 +40,7 @@ class LatentFactors:
         self,
         *,
         frames: Count = 20_000,
+        world: str | None = None,
         held_out: Share = 0.25,
         components: Count = 512,
         clusters: Sequence[int] = (4, 8, 16),
@@ -52,7 +54,7 @@ class LatentFactors:
             raise ConfigError(f"clusters={list(clusters)}", "numbers of at least 2", "set analysis.clusters=[4,8,16]")
         if not 0 < held_out < 1:
             raise ConfigError(f"held_out={held_out}", "a share between 0 and 1", "set analysis.held_out=0.25")
-        self.frames, self.held_out, self.components = frames, held_out, components
+        self.frames, self.world, self.held_out, self.components = frames, world, held_out, components
         self.clusters, self.restarts = tuple(sorted(set(clusters))), restarts
         self.untrained, self.shuffles, self.scatter, self.seed = untrained, shuffles, scatter, seed
 
@@ -66,8 +68,8 @@ class LatentFactors:
     def find(self, subject: Subject, progress: Progress) -> Found:
         rng = Rng(self.seed, "latent factors")
         least = max(LEAST, 20 * self.clusters[-1])
-        chosen = choose(subject.store, self.frames, least, rng.child("episodes"))
-        moments = collect(subject.store, chosen)
+        chosen = choose(subject.store, self.frames, least, rng.child("episodes"), self.world)
+        moments = collect(subject.store, chosen, self.world)
         found = variables(moments)
         place = None if self.scatter is None else found.at(self.scatter)
         sides = split(chosen.episode, self.held_out, rng.child("held out").numpy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,13 +65,16 @@ class Latents:
         return np.concatenate([self.deter, self.stoch], 1)
 
 
-def choose(store: EpisodeStore, frames: int, least: int, rng: Rng) -> Chosen:
+def choose(store: EpisodeStore, frames: int, least: int, rng: Rng, world: str | None = None) -> Chosen:
     """Episodes in random order until there are that many moments; the last one is cut short where it has more.
 
-    StoreError if there are less than `least` moments, or less than four episodes: two to fit to, two to judge by.
+    `world` is one of a mixture's; None takes all. StoreError if there are less than `least` moments, or less than four
+    episodes: two to fit to, two to judge by.
     """
     known = store.episodes
     order = rng.numpy.permutation(len(known.number))
+    if world is not None:
+        order = order[_in_world(store, world)[order]]
     length = known.length[order] + 1
     reached = length.cumsum()
     taken = int(np.searchsorted(reached, frames)) + 1
@@ -89,7 +92,17 @@ def choose(store: EpisodeStore, frames: int, least: int, rng: Rng) -> Chosen:
     return chosen
 
 
-def collect(store: EpisodeStore, chosen: Chosen) -> Moments:
+def named(spec: EnvSpec, world: str) -> int:
+    """Which of a mixture's worlds is called so, in full or without what stands before the last slash."""
+    short = [each.rpartition("/")[2] for each in spec.worlds]
+    names = spec.worlds if world in spec.worlds else short
+    if names.count(world) != 1:
+        found = f"world={world!r} in a store of {', '.join(spec.worlds) or spec.name}"
+        raise ConfigError(found, f"one of {', '.join(short) or 'no mixture'}", "set analysis.world, or null for all")
+    return names.index(world)
+
+
+def collect(store: EpisodeStore, chosen: Chosen, world: str | None = None) -> Moments:
     """All that the store tells of those moments."""
     episodes = [store[int(number)] for number in chosen.number]
     some = list(zip(episodes, chosen.count.tolist(), strict=True))
@@ -97,13 +110,19 @@ def collect(store: EpisodeStore, chosen: Chosen) -> Moments:
     def arrived(array: np.ndarray, count: int) -> np.ndarray:
         return np.concatenate([np.zeros_like(array[:1]), array[: count - 1]])
 
+    spec = store.spec if world is None else replace(store.spec, name=store.spec.worlds[named(store.spec, world)])
     return Moments(
-        store.spec,
+        spec,
         {name: np.concatenate([each.obs[name][:count] for each, count in some]) for name in store.spec.obs},
         np.concatenate([arrived(each.reward, count) for each, count in some]),
         {name: np.concatenate([arrived(each.extras[name], count) for each, count in some]) for name in store.extras},
         chosen.step == 0,
     )
+
+
+def _in_world(store: EpisodeStore, world: str) -> Bool[np.ndarray, " N"]:
+    labels, wanted = store.labels(), named(store.spec, world)
+    return np.zeros(len(store), bool) if labels is None else labels == wanted
 
 
 @torch.no_grad()
