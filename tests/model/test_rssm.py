@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.model.recurrence import Recurrence
-from worldmodels.model.rssm import RSSM
+from worldmodels.model.rssm import RSSM, RSSMBelief
 from worldmodels.model.unroll import follow, track
 from worldmodels.nn.decoder import Decoder
 from worldmodels.nn.encoder import Encoder
@@ -42,6 +42,10 @@ def window(batch: int = 3, moments: int = 6) -> tuple[torch.Tensor, torch.Tensor
     return obs, action, first
 
 
+def _total(beliefs: RSSMBelief) -> torch.Tensor:
+    return sum(((x - 0.3) ** 2).sum() for x in vars(beliefs).values())
+
+
 @pytest.mark.parametrize("classes", [5, 0])
 @pytest.mark.parametrize("gru", ["torch", "layernorm", "dv2", "block"])
 def test_tracking_all_moments_at_once_equals_one_after_the_other(gru, classes):
@@ -52,6 +56,9 @@ def test_tracking_all_moments_at_once_equals_one_after_the_other(gru, classes):
     slow = track(model, action, embed, first, rng=torch.Generator().manual_seed(2))
     for name in ("deter", "stoch", "post", "prior"):
         torch.testing.assert_close(getattr(fast, name), getattr(slow, name), atol=1e-5, rtol=1e-5)
+    weights = list(model.rssm.parameters())
+    for grads in zip(*[torch.autograd.grad(_total(x), weights, retain_graph=True) for x in (fast, slow)], strict=True):
+        torch.testing.assert_close(*grads, atol=1e-4, rtol=1e-3)
 
 
 def test_an_episode_that_opens_inside_a_window_owes_nothing_to_what_came_before():

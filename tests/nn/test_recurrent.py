@@ -120,9 +120,8 @@ def test_the_dense_transition_sums_latents_and_action_before_norm_and_activation
     torch.testing.assert_close(move(h, z, move.acted(a)), torch.tensor(expected), rtol=1e-5, atol=1e-6)
 
 
-def block_linear(x: Rows, layer: BlockLinear) -> Rows:
-    """Block g of the input to block g of the output."""
-    weight, bias = layer.weight.tolist(), layer.bias.tolist()
+def block_linear(x: Rows, weight: list[Rows], bias: list[float]) -> Rows:
+    """Block g of the input to block g of the output, with the matrices (G, I, O)."""
     size = len(weight[0][0])
     return [
         [bias[g * size + o] + sum(v * weight[g][i][o] for i, v in enumerate(part)) for o in range(size)]
@@ -136,15 +135,23 @@ def test_the_block_transition_follows_the_equations_block_by_block():
     assert isinstance(move, BlockTransition)
     z, h = states(6, 8)
     a = torch.tensor([[1.0, 0], [0, 1], [0.5, -0.5]])
+    rows = move.hidden.weight.tolist()  # of own state, then of what all blocks share; two columns for each block
+    hidden_weight = [[row[2 * g : 2 * g + 2] for row in rows] for g in range(4)]
+    hidden_bias, gates_weight, gates_bias = (
+        move.hidden.bias.tolist(),
+        move.gates.weight.tolist(),
+        move.gates.bias.tolist(),
+    )
     expected = []
     for zs, hs, acts in zip(z.tolist(), h.tolist(), a.tolist(), strict=True):
         digest: list[float] = []
         for values, layer in ((hs, move.deter_in), (zs, move.stoch_in), (acts, move.action_in)):
             digest += [silu(v) for v in rms_norm(linear(values, layer[0]), layer[1])]
         own = [hs[2 * g : 2 * g + 2] for g in range(4)]
-        hidden = [v for part in block_linear([part + digest for part in own], move.hidden) for v in part]
+        blocks = block_linear([part + digest for part in own], hidden_weight, hidden_bias)
+        hidden = [v for part in blocks for v in part]
         hidden = [silu(v) for v in rms_norm(hidden, move.norm)]
-        gates = block_linear([hidden[2 * g : 2 * g + 2] for g in range(4)], move.gates)
+        gates = block_linear([hidden[2 * g : 2 * g + 2] for g in range(4)], gates_weight, gates_bias)
         after: list[float] = []
         for part, block in zip(own, gates, strict=True):
             for n, old in enumerate(part):

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldmodels.core.options import Count, Natural, Share
+from worldmodels.nn.late import Layer
 from worldmodels.nn.latents import make_latents
 from worldmodels.nn.mlp import MLP, Manner, init_weights, make_activation
 from worldmodels.nn.norm import make_norm
@@ -89,6 +90,12 @@ class Recurrence(nn.Module):
     def prior(self, deter: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch S P"]:
         """Raw parameters of the latents with closed eyes."""
         return self._grouped(self.prior_out(deter))
+
+    @property
+    def looped(self) -> list[Layer]:
+        """Layers of `advance` and `post`, for `nn.late`."""
+        layers = self.transition.looped
+        return [*layers, self.deter_out, self.post_out] if layers else []
 
     def _grouped(self, raw: Float[Tensor, "*batch SP"]) -> Float[Tensor, "*batch S P"]:
         return raw.unflatten(-1, (self.latents.stoch, self.latents.parameters))

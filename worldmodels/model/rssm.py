@@ -20,6 +20,7 @@ from worldmodels.model.unroll import fresh
 from worldmodels.nn.decoder import Decoder
 from worldmodels.nn.encoder import Encoder
 from worldmodels.nn.heads import BinaryHead, ScalarHead
+from worldmodels.nn.late import late
 from worldmodels.nn.mlp import Activation, Manner, Scheme
 from worldmodels.nn.norm import NormKind
 from worldmodels.nn.representation import Representation
@@ -149,15 +150,16 @@ class RSSM(nn.Module):
         noise = uniform((action.shape[1], action.shape[0], self.rssm.latents.stoch), embed, rng).unbind(0)
         keep = (~first).to(embed.dtype).unbind(1)
         deter, stoch, deters, stochs, posts = belief.deter, belief.stoch, [], [], []
-        for t in range(len(acted)):
-            if t:
-                deter, stoch = deter * keep[t][:, None], stoch * keep[t][:, None, None]
-            deter = self.rssm.advance(deter, stoch, acted[t])
-            post = self.rssm.post(deter, shown[t])
-            stoch = self.rssm.latents.draw(post, noise=noise[t])
-            deters.append(deter)
-            stochs.append(stoch)
-            posts.append(post)
+        with late(self.rssm.looped, len(acted), len(action)):
+            for t in range(len(acted)):
+                if t:
+                    deter, stoch = deter * keep[t][:, None], stoch * keep[t][:, None, None]
+                deter = self.rssm.advance(deter, stoch, acted[t])
+                post = self.rssm.post(deter, shown[t])
+                stoch = self.rssm.latents.draw(post, noise=noise[t])
+                deters.append(deter)
+                stochs.append(stoch)
+                posts.append(post)
         deters, stochs, posts = (torch.stack(parts, 1) for parts in (deters, stochs, posts))
         return RSSMBelief(deters, stochs, posts, self.rssm.prior(deters))
 

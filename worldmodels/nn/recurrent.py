@@ -5,6 +5,7 @@ All cells map an input (..., I) and a state (..., D) to the next state (..., D),
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldmodels.core.errors import ConfigError
+from worldmodels.nn.late import by_block
 from worldmodels.nn.mlp import TRUNCATION, Scheme, init_weights
 from worldmodels.nn.norm import LayerNorm, NormKind, make_norm
 
@@ -26,21 +28,74 @@ class BlockLinear(nn.Module):
 
     def __init__(self, size_in: int, size_out: int, blocks: int) -> None:
         super().__init__()
-        if size_in % blocks or size_out % blocks:
-            raise ConfigError(
-                f"{blocks} blocks for sizes {size_in} and {size_out}", "sizes that the blocks divide", "change `blocks`"
-            )
+        _check_blocks(blocks, size_in, size_out)
         self.blocks = blocks
         self.weight = nn.Parameter(torch.empty(blocks, size_in // blocks, size_out // blocks))
         self.bias = nn.Parameter(torch.zeros(size_out))
-        # DreamerV3's code counts all blocks' inputs as fan-in, though each output hears one block only.
-        deviation = TRUNCATION * size_in**-0.5
-        nn.init.trunc_normal_(self.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+        _fill_blocks(self.weight, size_in)
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
-        grouped = x.reshape(-1, self.blocks, self.weight.shape[1]).transpose(0, 1)  # (G, B, I / G)
-        mapped = torch.bmm(grouped, self.weight).transpose(0, 1).flatten(1) + self.bias
-        return mapped.reshape(*x.shape[:-1], mapped.shape[-1])
+        return self.mapped(self.bias, self.matrices(), [x.reshape(-1, x.shape[-1])]).reshape(*x.shape[:-1], -1)
+
+    def matrices(self) -> list[Tensor]:
+        return [self.weight]
+
+    def mapped(
+        self, offset: Float[Tensor, "*B O"], matrices: Sequence[Tensor], inputs: Sequence[Tensor]
+    ) -> Float[Tensor, "B O"]:
+        """See `nn.late`."""
+        return torch.bmm(by_block(inputs[0], self.blocks), matrices[0]).transpose(0, 1).flatten(1) + offset
+
+
+class SharingBlocks(nn.Module):
+    """A block-diagonal map, each of whose blocks also sees one and the same other input.
+
+    The same as a `BlockLinear` of an input that repeats the other for every block, without repeating it. All weights
+    are one matrix: the rows of a block's own input, of what all share (J), and of what else they share and `ahead`
+    takes, for all moments at once.
+    """
+
+    def __init__(self, own: int, shared: int, early: int, size: int, blocks: int) -> None:
+        super().__init__()
+        _check_blocks(blocks, own, size)
+        self.blocks, self.rows = blocks, (own // blocks, shared, early)
+        self.weight = nn.Parameter(torch.empty(sum(self.rows), size))
+        self.bias = nn.Parameter(torch.zeros(size))
+        _fill_blocks(self.weight, own + (shared + early) * blocks)
+
+    def ahead(self, x: Float[Tensor, "*batch early"]) -> Float[Tensor, "*batch O"]:
+        """The part of the output that is owed to it."""
+        return x @ self.weight.split(self.rows)[2]
+
+    def forward(
+        self, x: Float[Tensor, "B I"], shared: Float[Tensor, "B J"], ahead: Float[Tensor, "B O"]
+    ) -> Float[Tensor, "B O"]:
+        return self.mapped(self.bias, self.matrices(), [x, shared, ahead])
+
+    def matrices(self) -> list[Tensor]:
+        own, shared, _ = self.weight.split(self.rows)
+        return [own.unflatten(-1, (self.blocks, -1)).transpose(0, 1), shared]
+
+    def mapped(
+        self, offset: Float[Tensor, "*B O"], matrices: Sequence[Tensor], inputs: Sequence[Tensor]
+    ) -> Float[Tensor, "B O"]:
+        """See `nn.late`."""
+        x, shared, ahead = inputs
+        dense = torch.addmm(ahead + offset, shared, matrices[1])
+        return torch.bmm(by_block(x, self.blocks), matrices[0]).transpose(0, 1).flatten(1) + dense
+
+
+def _check_blocks(blocks: int, size_in: int, size_out: int) -> None:
+    if size_in % blocks or size_out % blocks:
+        raise ConfigError(
+            f"{blocks} blocks for sizes {size_in} and {size_out}", "sizes that the blocks divide", "change `blocks`"
+        )
+
+
+def _fill_blocks(weight: Tensor, fan_in: int) -> None:
+    # DreamerV3's code counts all blocks' inputs as fan-in, though each output hears one block only.
+    deviation = TRUNCATION * fan_in**-0.5
+    nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)
 
 
 class TorchGRU(nn.Module):

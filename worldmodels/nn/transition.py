@@ -1,18 +1,22 @@
 """How the deterministic state of a moment follows from the one before: latents and action are mixed, and a cell moves.
 
-`acted` takes what needs only the action, so that it can be done for all moments at once; `forward` does the rest.
+`acted` takes what needs only the action, so that it can be done for all moments at once; `forward` does the rest, with
+the layers `looped`, of which `nn.late` may take care.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldmodels.core.errors import ConfigError
+from worldmodels.nn.late import Layer
 from worldmodels.nn.mlp import MLP, Manner, make_activation
 from worldmodels.nn.norm import make_norm
-from worldmodels.nn.recurrent import BlockLinear, CellKind, gate, make_cell
+from worldmodels.nn.recurrent import BlockLinear, CellKind, SharingBlocks, gate, make_cell
 
 
 class DenseTransition(nn.Module):
@@ -38,6 +42,10 @@ class DenseTransition(nn.Module):
     ) -> Float[Tensor, "B D"]:
         return self.cell(self.activation(self.norm(self.stoch_in(stoch) + acted)), deter)
 
+    @property
+    def looped(self) -> list[Layer]:
+        return []
+
 
 class BlockTransition(nn.Module):
     """State, latents and action each go through a layer of their own; every block sees all three and its own state.
@@ -58,23 +66,26 @@ class BlockTransition(nn.Module):
         self.deter_in, self.stoch_in, self.action_in = (
             MLP(size, hidden, 1, **vars(manner)) for size in (deter, latent, actions)
         )
-        self.hidden = BlockLinear(deter + 3 * hidden * blocks, deter, blocks)
+        self.hidden = SharingBlocks(deter, 2 * hidden, hidden, deter, blocks)
         self.norm, self.activation = make_norm(manner.norm, deter), make_activation(manner.activation)
         self.gates = BlockLinear(deter, 3 * deter, blocks)
 
-    def acted(self, action: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch hidden"]:
-        return self.action_in(action)
+    def acted(self, action: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch D"]:
+        return self.hidden.ahead(self.action_in(action))
 
     def forward(
-        self, deter: Float[Tensor, "B D"], stoch: Float[Tensor, "B SK"], acted: Float[Tensor, "B hidden"]
+        self, deter: Float[Tensor, "B D"], stoch: Float[Tensor, "B SK"], acted: Float[Tensor, "B D"]
     ) -> Float[Tensor, "B D"]:
-        seen = torch.cat([self.deter_in(deter), self.stoch_in(stoch), acted], -1)
-        own = deter.unflatten(-1, (self.blocks, -1))  # (B, G, D / G)
-        each = torch.cat([own, seen.unsqueeze(1).expand(-1, self.blocks, -1)], -1).flatten(1)
-        mixed = self.activation(self.norm(self.hidden(each)))
+        seen = torch.cat([self.deter_in(deter), self.stoch_in(stoch)], -1)
+        mixed = self.activation(self.norm(self.hidden(deter, seen, acted)))
         # The blocks' outputs hold their own three gates side by side; bring each gate together.
         gates = self.gates(mixed).unflatten(-1, (self.blocks, 3, -1)).transpose(1, 2).flatten(1)
         return gate(gates, deter)
+
+    @property
+    def looped(self) -> list[Layer]:
+        layers: list[Any] = [self.deter_in[0], self.stoch_in[0], self.hidden, self.gates]
+        return layers
 
 
 Transition = DenseTransition | BlockTransition
