@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from worldmodels.launch.compose import conf, config
 from worldmodels.launch.record import record
-from worldmodels.launch.train import train
+from worldmodels.launch.train import Outcome, train
 
 SMALL = {
     "budget.updates": 2,
@@ -23,6 +23,8 @@ SMALL = {
     "data.batch": 4,
     "data.sampler.batch": 4,
     "callback.film.every": 1,
+    "callback.film.batches": 1,
+    "callback.film.windows": 1,
     "callback.meter.every": 1,
     "callback.score.every": 1,
     "callback.score.episodes": 1,
@@ -30,6 +32,9 @@ SMALL = {
     "evaluation.episodes": 2,
     "evaluation.limit": 50,
 }
+
+NAMES = sorted(path.stem for path in (conf() / "experiment").glob("*.yaml"))
+TRAINED = [name for name in NAMES if not name.startswith("record_")]  # the others are for record.py
 
 
 def words(cfg: DictConfig) -> list[str]:
@@ -41,21 +46,36 @@ def words(cfg: DictConfig) -> list[str]:
 
 @pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Episodes for experiments that learn from a store."""
+    """Episodes for experiments that learn from a store, shown as all games of MinAtar can be."""
     store = tmp_path_factory.mktemp("recordings") / "breakout"
-    return record(config("record", ["env=minatar", "env.game=breakout", f"store={store}", "steps=2000", "width=4"]))[0]
+    shown = ["env=minatar", "env.game=breakout", "env.unify=pad", "env.actions=full"]
+    return record(config("record", [*shown, f"store={store}", "steps=2000", "width=4"]))[0]
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (conf() / "experiment").glob("*.yaml")))
+def learned(experiment: str, recording: Path, *more: str) -> Outcome:
+    """Two updates of an experiment."""
+    cfg = config("train", [f"+experiment={experiment}"])
+    overrides = [f"+experiment={experiment}", *words(cfg), *more]
+    if "store" in cfg.data:
+        overrides.append(f"data.store='{recording}'")
+    return train(config("train", overrides), overrides)
+
+
+@pytest.fixture(scope="session")
+def begun(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run for experiments that begin with the weights of one."""
+    runs = tmp_path_factory.mktemp("runs")
+    return learned("pretrain_multi_env", recording, f"paths.runs={runs}", "callback.film=null").folder.path
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_an_experiment_takes_two_updates(
-    name: str, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.chdir(tmp_path)
     cfg = config("train", [f"+experiment={name}"])
-    overrides = [f"+experiment={name}", *words(cfg)]
-    if "store" in cfg.data:
-        overrides.append(f"data.store='{recording}'")
-    outcome = train(config("train", overrides), overrides)
+    more = [f"init='{request.getfixturevalue('begun')}'"] if cfg.get("arm") is not None else []
+    outcome = learned(name, recording, *more)
     assert outcome.result is not None
     assert outcome.result["updates"] >= 2
     assert (outcome.folder.path / "report.html").is_file()

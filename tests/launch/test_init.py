@@ -122,6 +122,7 @@ def test_a_checkpoint_of_another_world_says_what_differs_there() -> None:
         (["init.checkpoint=best"], r"no best\.ckpt\n.*one of last"),
         (["init=nowhere"], r"nowhere is not a run folder"),
         (["init.run=3"], r"init\.run=3"),
+        (["init=null", "init.modules=[rssm]"], r"init\.modules=\[rssm\] of no run"),
     ],
 )
 def test_what_can_not_be_begun_with_is_told(words: list[str], told: str) -> None:

@@ -60,6 +60,12 @@ def demand(options: Mapping[str, Any]) -> None:
         raise ConfigError(f"init.checkpoint={name}", "last, best, or a checkpoint's name", "correct it")
     if modules is not None and not (isinstance(modules, list) and all(isinstance(each, str) for each in modules)):
         raise ConfigError(f"init.modules={modules}", "a list of names, or null", "write init.modules=[encoder,rssm]")
+    if modules and run is None:
+        raise ConfigError(
+            f"init.modules=[{','.join(modules)}] of no run",
+            "the run that has them",
+            "give init=runs/<study>/<name>, or begin with nothing: init.modules=[], or arm=scratch where there are arms",
+        )
 
 
 def begin(config: Mapping[str, Any], stage: nn.Module, spec: EnvSpec) -> Begun | None:

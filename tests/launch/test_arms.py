@@ -1,0 +1,61 @@
+"""What each arm of the transfer experiment takes over, and what of that may learn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from worldmodels.launch import init
+from worldmodels.launch.build import build_stage
+from worldmodels.launch.compose import conf, config, make, plain
+
+# arm: modules that are the other run's, modules that never learn, updates of the world model
+ARMS: dict[str, tuple[set[str], set[str], int | None]] = {
+    "scratch": (set(), set(), None),
+    "all": ({"encoder", "rssm", "decoder", "heads"}, set(), None),
+    "frozen_rssm": ({"encoder", "rssm", "decoder", "heads"}, {"rssm"}, None),
+    "frozen_world_model": ({"encoder", "rssm", "decoder", "heads"}, set(), 0),
+    "encoder_decoder": ({"encoder", "decoder"}, set(), None),
+    "rssm_only": ({"rssm"}, set(), None),
+    "shuffled": ({"encoder", "rssm", "decoder", "heads"}, set(), None),
+}
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `init` needs of a run: its config, its world, its weights, which are those of another seed."""
+    folder = tmp_path_factory.mktemp("runs") / "other"
+    cfg = config("train", ["+experiment=pretrain_multi_env", "seed=9"])
+    spec = make(config("train", ["+experiment=finetune_dreamer", "arm=scratch"]).env).spec()
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"model": plain(cfg)["model"]}))
+    (folder / "spec.json").write_text(json.dumps(spec.to_json()))
+    stage = build_stage(cfg, spec)
+    torch.save({"state_dict": stage.state_dict(), "global_step": 1}, folder / "checkpoints" / "last.ckpt")
+    return folder
+
+
+def test_there_are_no_other_arms() -> None:
+    assert {path.stem for path in (conf() / "arm").glob("*.yaml")} == ARMS.keys()
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_an_arm_takes_over_and_lets_learn_what_it_says(arm: str, other: Path) -> None:
+    loaded, frozen, model_updates = ARMS[arm]
+    cfg = config("train", ["+experiment=finetune_dreamer", f"arm={arm}", f"init={other}"])
+    assert cfg.arm == arm, "runs are told apart by it"
+    spec = make(cfg.env).spec()
+    stage = build_stage(cfg, spec)
+    theirs = torch.load(other / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    begun = init.begin(plain(cfg), stage, spec)
+    assert (set(begun.modules) if begun else set()) == loaded
+    for name, tensor in stage.state_dict().items():
+        if name.startswith("model.") and tensor.std(correction=0) > 0.01:  # others begin alike whatever the seed
+            assert torch.equal(tensor, theirs[name]) == (name.split(".")[1] in loaded), name
+    still = {name.split(".")[1] for name, p in stage.named_parameters() if not p.requires_grad and "model." in name[:6]}
+    assert still == frozen
+    assert stage.model_updates == model_updates
