@@ -26,7 +26,7 @@ PREDICTORS: dict[str, dict[str, Any]] = {
     "mean": {"label": "average frame", "color": INK, "linewidth": 1.0, "linestyle": ":"},
 }
 TITLES = {"mse": "squared error: {}", "wrong": "wrong cells per frame: {}", "nll": "surprise (nats): {}"}
-RARE = {"reward_nonzero": "reward, where not 0", "cont_terminal": "cont, where the world ended"}
+RARE = {"reward_nonzero": "reward, not 0", "cont_terminal": "cont, at ends"}
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "font.family": "sans-serif",
@@ -107,8 +107,9 @@ def horizon(rows: Rows) -> str:
             x, y = np.array([pair for pair in pairs if pair[1] is not None], float).reshape(-1, 2).T
             axes.plot(x, y, **style)
 
+    known = {name.rpartition("/")[0] for row in rows for name, value in row.items() if value is not None}
     with mpl.rc_context({**STYLE, "font.size": 8}):
-        figure = by_horizon(sorted({name.rpartition("/")[0] for name in rows[0]} - {""}), draw)
+        figure = by_horizon(sorted(known - {""}), draw)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=5, frameon=False, labelcolor=INK, fontsize=8)
         return svg(figure)

@@ -103,7 +103,7 @@ def horizons(grouping: Grouping, env: str, quantities: Sequence[str]) -> str:
 def measured(grouping: Grouping, env: str) -> list[str]:
     """Quantities whose open-loop error some run that counts has measured in this environment."""
     runs = [run for group in grouping.groups if env in group.cells for run in group.cells[env].runs]
-    names = {name for run in runs for row in run.ahead for name in row}
+    names = {name for run in runs for row in run.ahead for name, value in row.items() if value is not None}
     return sorted(name.removesuffix("/open") for name in names if name.endswith("/open"))
 
 
