@@ -1,0 +1,58 @@
+"""Each published form of Dreamer learns, in small, with the model and the data that it chooses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from worldmodels.core.rng import Rng
+from worldmodels.launch.build import build_stage
+from worldmodels.launch.compose import conf, config, make
+from worldmodels.stage.behaviour import Imagination
+
+SMALL = [
+    "env=minatar",
+    "model.recurrence={deter: 16, stoch: 2, classes: 4, hidden: 8}",
+    "model.encoder.depth=2",
+    "data.sampler={length: 5, batch: 3}",
+    "data.warmup=48",
+    "data.width=2",
+    "data.piece=4",
+    "stage.loss.free_bits=0.0",  # or so small latents teach their prior nothing
+]
+PRESETS = sorted(
+    path.stem for path in (conf() / "stage").glob("*.yaml") if path.stem not in ("dqn", "ppo", "world_model")
+)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_learns_with_all_its_parts(name: str, tmp_path: Path) -> None:
+    cfg = config("train", [f"stage={name}", *SMALL])
+    recipe, plan = make(cfg.env), make(cfg.data)
+    stage = build_stage(cfg, plan.spec(recipe))
+    stage.demand(plan)
+    optimizer = stage.configure_optimizers()
+    assert isinstance(stage.imagination, Imagination)
+    stream = plan.stream(recipe, stage, tmp_path, Rng(0))
+    before = {key: value.clone() for key, value in stage.named_parameters()}
+    batches = iter(stream)
+    for _ in range(3):
+        optimizer.zero_grad()
+        stage.training_step(next(batches), 0)["loss"].backward()
+        stage.configure_gradient_clipping(optimizer)
+        optimizer.step()
+        stage.after_update()
+    stream.close()
+    still = {key for key, value in stage.named_parameters() if torch.equal(value, before[key])}
+    late = {"slow_critic"} if stage.slow.every > 3 else set()
+    assert {key for key in still if key.partition(".")[0] not in late} == set()
+    assert all(value.isfinite().all() for value in stage.parameters())
+
+
+def test_a_preset_chooses_its_model_and_the_command_line_has_the_last_word() -> None:
+    assert config("train", ["stage=r2dreamer"]).model.decoder is None
+    assert config("train", ["stage=dreamerv2"]).model.recurrence.deter == 600
+    cfg = config("train", ["stage=dreamerv3", "model=rssm", "data=replay"])
+    assert (cfg.model.recurrence.deter, cfg.data.replay_context) == (2048, 0)
