@@ -126,23 +126,24 @@ def test_lanes_of_a_mixture_are_shared_out_equally_or_not_at_all(capsys: pytest.
     }
 
 
-def test_agents_of_several_runs_live_in_the_mixture_of_their_games() -> None:
-    train = ["env.base.size=5", "env.base.time_limit=9"]
-    words = [word.replace("env.base", "env") for word in train]
-    words += ["env=dummy", "stage=dqn", "data.warmup=64", "data.updates=4", "data.width=2", "data.piece=4"]
-    words += ["data.sampler.length=1", "budget={updates:4,env_steps:null}", "evaluation.episodes=2", "stage.n_step=1"]
-    words += ["callback.checkpoint.keep=geometric", "callback.checkpoint.first=1"]
-    for seed in (0, 1):
-        assert command.main(["train", *words, f"seed={seed}", f"name=seed{seed}"]) == 0
-    record = ["record", *MIXED, *train, "policy=skilled", "policy.runs=[runs/train/*]", "store=mine", "prefill=100"]
-    assert command.main([*record, "steps=600", "policy.checkpoints=[update_*]"]) == 0
-    with EpisodeStore.open("mine") as store:
-        assert store.spec.worlds == ("dummy/corridor",)
+def test_agents_of_several_runs_live_in_the_mixture_of_their_games(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("minatar")
+    words = ["+experiment=dqn_minatar", "data.warmup=64", "budget.updates=4", "data.updates=2", "data.width=4"]
+    words += ["~callback.score", "evaluation.episodes=1", "evaluation.limit=20", "callback.checkpoint.first=1"]
+    for game in ("breakout", "asterix"):
+        assert command.main(["train", *words, f"env.game={game}", f"name={game}"]) == 0
+    record = ["record", "+experiment=record_multi_env", "env.games=[asterix,breakout]", "prefill=400", "width=4"]
+    assert command.main([*record, "steps=2000", "policy.checkpoints=[update_*]"]) == 0
+    with EpisodeStore.open("recordings/minatar_multi_env") as store:
+        assert store.spec.worlds == ("minatar/asterix", "minatar/breakout")
+        assert [int(store.episodes.length[store.labels() == world].sum()) for world in (0, 1)] == [1000, 1000]
         skills = [set(store[n].extras["skill"].tolist()) for n in store.episodes.number.tolist()]
         assert all(len(skill) == 1 for skill in skills)
         assert set.union(*skills) == {0, 1, 2, 4}
         policies = [store[n].source["policy"] for n in store.episodes.number.tolist()]
         assert all((policy == "random") == (skill == {0}) for policy, skill in zip(policies, skills, strict=True))
+    assert command.main(["train", "+experiment=record_multi_env"]) == 2
+    assert "record.py are named record_" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,12 @@ def _group(choice: str) -> ConfigError:
             "a plus before what is added",
             f"write +{name}=<name>; one of {', '.join(_options(name))}",
         )
+    if name in groups():
+        return ConfigError(
+            f"this command has no {name} that an experiment could choose",
+            "an experiment for this command: those for record.py are named record_..., all others are for train.py",
+            "give the words to the other command, or choose another experiment",
+        )
     return ConfigError(
         f"there is no config group or option {name!r} to override",
         f"one of the groups {', '.join(groups())}" + near(name, [*groups(), *_keys_of_yaml()]),

@@ -30,6 +30,7 @@ TRAIN = {
 }
 RECORD = {
     "seed": Range(0),
+    "threads": Range(1, optional=True),
     "steps": Range(1, optional=True),
     "episodes": Range(1, optional=True),
     "prefill": Range(0),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -36,6 +37,8 @@ def record(cfg: DictConfig) -> tuple[Path, Summary]:
     """Record up to `steps` env steps or `episodes` episodes in all; a store that holds as much stays as it is."""
     demand(cfg, RECORD)
     _demand_amounts(cfg)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
     with _orderly():
         return _recorded(cfg)
 
