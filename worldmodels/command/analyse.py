@@ -72,8 +72,9 @@ def _print(outcome: Outcome) -> None:
     console, found = Console(highlight=False), outcome.findings
     if "readout" in found:
         kinds = ("trained", "untrained", "shuffled", "frame")
-        more = ("best feature", "times untrained", "times a feature by chance")
-        table = Table("correlation, held out", *kinds, *more, box=None, header_style="dim")
+        console.print("correlations on held-out episodes: of all features by lines, and of the best single one,")
+        console.print("which is so many times that of the untrained network's, and of a feature by chance")
+        table = Table("", *kinds, "single", "x untrained", "x chance", box=None, header_style="dim")
         best = sorted(found["readout"], key=lambda name: -(found["readout"][name]["trained"] or 0))
         for name in best[:SHOWN]:
             alone = found["single"][name]
