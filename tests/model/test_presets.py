@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.launch.compose import conf, config, make
@@ -33,9 +33,20 @@ SIZES = {  # spec 3.2: deter, hidden, classes, depth
 }
 
 
-def model(spec: EnvSpec, *words: str) -> nn.Module:
+@cache
+def recipe(*words: str) -> Callable[[EnvSpec], RSSM]:
+    return make(config("train", list(words)).model)
+
+
+def model(spec: EnvSpec, *words: str) -> RSSM:
+    """Of shapes alone, without numbers."""
     with torch.device("meta"):
-        return make(config("train", list(words)).model)(spec)
+        return recipe(*words)(spec)
+
+
+@cache
+def six(*words: str) -> dict[str, int]:
+    return counts(model(SIX, *words))
 
 
 def small(name: str) -> RSSM:
@@ -84,7 +95,7 @@ def test_a_preset_tracks_all_at_once_as_one_by_one_forgets_at_an_opening_and_dre
     torch.testing.assert_close(blind.post, blind.prior)
 
 
-def counts(whole: nn.Module) -> dict[str, int]:
+def counts(whole: RSSM) -> dict[str, int]:
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in whole.named_children()}
     heads: Any = whole.heads
     parts["reward"], parts["cont"] = (sum(p.numel() for p in part.parameters()) for part in (heads.reward, heads.cont))
@@ -184,9 +195,9 @@ def dreamerv3(
 
 def test_every_size_of_dreamerv3_has_its_layers() -> None:
     for name, numbers in SIZES.items():
-        assert counts(model(SIX, "model=dreamerv3", f"model/size={name}")) == dreamerv3(*numbers), name
-    assert counts(model(SIX, "model=dreamerv3")) == dreamerv3(*SIZES["200M"])  # the paper's own size
-    assert counts(model(SIX, "model=rssm")) == dreamerv3(*SIZES["12M"])
+        assert six("model=dreamerv3", f"model/size={name}") == dreamerv3(*numbers), name
+    assert six("model=dreamerv3") == dreamerv3(*SIZES["200M"])  # the paper's own size
+    assert six("model=rssm") == dreamerv3(*SIZES["12M"])
 
 
 def test_dreamerv3_is_as_large_as_its_name_says() -> None:
@@ -202,7 +213,7 @@ def test_r2dreamer_has_a_projector_in_place_of_a_decoder() -> None:
     expected = dreamerv3(*SIZES["12M"])
     del expected["decoder"]
     expected["representation"] = (2048 + 512) * 4 * 4 * 64
-    assert counts(model(SIX, "model=r2dreamer")) == expected
+    assert six("model=r2dreamer") == expected
 
 
 def test_dreamerv2_has_its_layers() -> None:
@@ -223,7 +234,7 @@ def test_dreamerv2_has_its_layers() -> None:
 def test_every_preset_takes_every_world() -> None:
     for name in PRESETS:
         with torch.device("meta"):
-            build = make(config("train", [f"model={name}"]).model)
+            build = recipe(f"model={name}")
             for spec in (MINATAR, ATARI, MINIGRID, VECTOR, SEEN):
                 whole = build(spec)
                 belief = whole.initial(2)
@@ -232,3 +243,14 @@ def test_every_preset_takes_every_world() -> None:
                 if whole.decoder is not None:
                     shapes = {key: tuple(value.shape[1:]) for key, value in told.obs.items()}
                     assert shapes == {key: array.shape for key, array in spec.obs.items()}, name
+
+
+def test_the_page_of_models_tells_true_numbers() -> None:
+    page = (conf().parent / "docs" / "models.md").read_text()
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| `")]
+    told = {cells[0].strip(" `"): cells[-1].strip() for cells in rows}
+    assert set(PRESETS) - {"dreamerv2_pydreamer_dmlab"} | set(SIZES) <= told.keys()
+    for name, number in told.items():
+        words = [f"model={name}"] if name in PRESETS else ["model=dreamerv3", f"model/size={name}"]
+        if name in PRESETS or name in SIZES:
+            assert sum(six(*words).values()) == int(number.replace(",", "")), name
