@@ -12,13 +12,16 @@ pytest.importorskip("minatar", reason="the extra 'minatar' is not installed")
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
+from worldmodels.data.demand import demand_shares
 from worldmodels.data.driver import Driver
 from worldmodels.data.recorder import Recorder
+from worldmodels.data.replay import Replay
+from worldmodels.data.rollout import Rollout
 from worldmodels.data.sampler import Uniform
 from worldmodels.data.store import EpisodeStore
 from worldmodels.env.dummy import Dummy
 from worldmodels.env.minatar import MinAtar
-from worldmodels.env.mixture import Mixture, shares
+from worldmodels.env.mixture import Mixture
 from worldmodels.policy.scripted import Random
 
 GAMES = ("asterix", "breakout", "freeway")
@@ -168,6 +171,9 @@ def test_wrong_mixtures_are_refused(options, told):
 
 def test_lanes_that_can_not_be_shared_out_equally_are_refused_with_widths_that_can():
     with pytest.raises(ConfigError, match="set width=15 or 18"):
-        shares(MIXED.spec(), 16)
-    shares(MIXED.spec(), 15)
-    shares(BASE.spec(), 16)
+        demand_shares(MIXED.spec(), 16)
+    for plan in (Replay(Uniform(4, 4), width=16), Rollout(width=16, steps=8, passes=1, minibatches=1)):
+        with pytest.raises(ConfigError, match=r"set data\.width=15 or 18"):
+            plan.spec(MIXED)
+    demand_shares(MIXED.spec(), 15)
+    demand_shares(BASE.spec(), 16)

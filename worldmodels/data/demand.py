@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from worldmodels.core.errors import SpecError
+from worldmodels.core.errors import ConfigError, SpecError
 from worldmodels.core.experience import Obs
 from worldmodels.core.protocols import Env, Policy
 from worldmodels.core.rng import Rng
@@ -40,6 +40,18 @@ def declared(policy: Policy, spec: EnvSpec, width: int = 1) -> dict[str, ArraySp
     first, memory = np.ones(width, bool), policy.initial(width)
     _, _, told = policy.act(obs, first, memory, explore=True, rng=Rng(0, "probe"))
     return {name: ArraySpec(array.shape[1:], array.dtype.name) for name, array in told.items()}
+
+
+def demand_shares(spec: EnvSpec, width: int, key: str = "width") -> None:
+    """ConfigError unless so many worlds side by side give all parts of a mixture as many steps."""
+    count = len(spec.worlds)
+    if count and width % count:
+        near = sorted({max(width // count, 1) * count, (width // count + 1) * count})
+        raise ConfigError(
+            f"{key}={width} for a mixture of {count} worlds",
+            f"a multiple of {count}, so that all get as many steps",
+            f"set {key}={' or '.join(map(str, near))}",
+        )
 
 
 def _refuse(name: str, found: ArraySpec, expected: ArraySpec) -> None:

@@ -18,6 +18,7 @@ from worldmodels.core.protocols import Env, EnvRecipe, Learner, Resumable, Telli
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.block import Block
+from worldmodels.data.demand import demand_shares
 from worldmodels.data.driver import Driver
 from worldmodels.data.latents import TOLD
 from worldmodels.data.lived import Lived
@@ -81,7 +82,9 @@ class Replay:
         return bool(self.replay_context) or self.carries
 
     def spec(self, recipe: EnvRecipe | None) -> EnvSpec:
-        return needed(recipe).spec()
+        spec = needed(recipe).spec()
+        demand_shares(spec, self.width, "data.width")
+        return spec
 
     def stream(self, recipe: EnvRecipe | None, learner: Learner, folder: Path, rng: Rng) -> ReplayStream:
         return ReplayStream(self, needed(recipe).make(self.width, self.workers), learner, folder / "episodes", rng)

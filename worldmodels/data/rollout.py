@@ -18,6 +18,7 @@ from worldmodels.core.protocols import Env, EnvRecipe, Learner
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.data.block import Block
+from worldmodels.data.demand import demand_shares
 from worldmodels.data.driver import Driver
 from worldmodels.data.lived import Lived
 from worldmodels.data.replay import needed
@@ -44,7 +45,9 @@ class Rollout:
             )
 
     def spec(self, recipe: EnvRecipe | None) -> EnvSpec:
-        return needed(recipe).spec()
+        spec = needed(recipe).spec()
+        demand_shares(spec, self.width, "data.width")
+        return spec
 
     def stream(self, recipe: EnvRecipe | None, learner: Learner, folder: Path, rng: Rng) -> RolloutStream:  # noqa: ARG002
         return RolloutStream(self, needed(recipe).make(self.width, self.workers), learner, rng)

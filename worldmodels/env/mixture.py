@@ -87,18 +87,6 @@ class Mixture(Recipe):
         return _Labelled(self.parts[place].world(), self.spec(), place)
 
 
-def shares(spec: EnvSpec, width: int) -> None:
-    """ConfigError unless so many lanes give all worlds of a mixture as many steps."""
-    count = len(spec.worlds)
-    if count and width % count:
-        near = sorted({max(width // count, 1) * count, (width // count + 1) * count})
-        raise ConfigError(
-            f"width={width} for a mixture of {count} worlds",
-            f"a multiple of {count}, so that all get as many steps",
-            f"set width={' or '.join(map(str, near))}",
-        )
-
-
 def _name(names: tuple[str, ...]) -> str:
     """For example `minatar/asterix+breakout`."""
     kinds = {name.rpartition("/")[0] for name in names}

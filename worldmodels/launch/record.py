@@ -19,10 +19,10 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.core.protocols import EnvRecipe, Policy
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
+from worldmodels.data.demand import demand_shares
 from worldmodels.data.driver import Driver
 from worldmodels.data.recorder import Recorder, Summary
 from worldmodels.data.store import EpisodeStore
-from worldmodels.env.mixture import shares
 from worldmodels.launch.compose import make, plain
 from worldmodels.launch.folder import flat, run_name
 from worldmodels.launch.numbers import RECORD, demand
@@ -60,7 +60,7 @@ def _demand_amounts(cfg: DictConfig) -> None:
 
 def _recorded(cfg: DictConfig) -> tuple[Path, Summary]:
     actors = _actors(cfg)
-    shares(actors.recipe.spec(), cfg.width)
+    demand_shares(actors.recipe.spec(), cfg.width)
     env = actors.recipe.make(cfg.width, cfg.workers)
     try:
         folder = Path(cfg.store or Path(cfg.paths.recordings, _default_name(cfg, actors.source)))
