@@ -12,6 +12,7 @@ import pytorch_lightning as L
 import torch
 
 from worldmodels.core.rng import Rng
+from worldmodels.data.consecutive import Consecutive
 from worldmodels.data.module import Data
 from worldmodels.data.replay import Replay
 from worldmodels.data.rollout import Rollout
@@ -23,10 +24,11 @@ from worldmodels.model.rssm import RSSM
 from worldmodels.nn.action import ActionHead
 from worldmodels.nn.decoder import Decoder
 from worldmodels.nn.encoder import Encoder
-from worldmodels.nn.heads import BinaryHead, TwoHotHead
+from worldmodels.nn.heads import BinaryHead, NormalHead, TwoHotHead
+from worldmodels.stage.behaviour import Imagination, ReplayCritic, SlowCritic
 from worldmodels.stage.dqn import DQN
-from worldmodels.stage.behaviour import Imagination
 from worldmodels.stage.dreamer import Dreamer
+from worldmodels.stage.model_loss import ModelLoss
 from worldmodels.stage.optim import Optim
 from worldmodels.stage.ppo import PPO
 from worldmodels.stage.stage import Stage
@@ -102,27 +104,25 @@ def test_ppo_names_the_column_of_the_moving_dot(tmp_path):
     assert learn(stage, plan, world, tmp_path, 8 * 40) > 0.95 * world.optimal_return
 
 
-def dreamer(world: Dummy, rate: float, imagination: Imagination) -> tuple[Dreamer, Replay]:
+def dreamer(world: Dummy, rate: float, imagination: Imagination, **options: Any) -> tuple[Dreamer, Replay]:
     torch.manual_seed(0)
-    size: dict[str, Any] = {"units": 32, "norm": "layer"}
-    number = partial(TwoHotHead, **size, bins=21, limit=3.0)
+    number = options.pop("number", partial(TwoHotHead, bins=21, limit=3.0))
     model = partial(
         RSSM,
-        encoder=partial(Encoder, **size, grid="mlp"),
+        encoder=partial(Encoder, units=32, grid="mlp"),
         recurrence=partial(Recurrence, deter=32, stoch=4, classes=8, hidden=32, gru="dv2"),
-        decoder=partial(Decoder, **size, grid="mlp"),
-        reward=number,
-        cont=partial(BinaryHead, **size),
+        decoder=partial(Decoder, units=32, grid="mlp"),
+        reward=partial(number, units=32, layers=1),
+        cont=partial(BinaryHead, units=32),
         norm="layer",
     )
-    rates = {"model": 3e-3, "actor": rate, "critic": rate}
     stage = Dreamer(
         world.spec(),
         model,
-        partial(ActionHead, **size, layers=1),
-        number,
-        optim=Optim(lr=rates, eps=1e-5),
+        partial(ActionHead, units=32, layers=1, norm="layer"),
+        partial(number, units=32, layers=1, norm="layer"),
         imagination=imagination,
+        **{"optim": Optim(lr={"model": 3e-3, "actor": rate, "critic": rate}, eps=1e-5), **options},
     )
     sampler = Uniform(length=8, batch=16, cross=True)
     return stage, Replay(sampler, width=8, warmup=400, steps_per_update=8.0, piece=8, updates=100)
@@ -139,3 +139,39 @@ def test_dreamer_names_the_column_of_the_moving_dot(tmp_path):
     world = Dummy("dot", size=3, zoom=0, time_limit=16)
     stage, plan = dreamer(world, 3e-3, Imagination(horizon=3, starts=64, discount=0.5, entropy=1e-2))
     assert learn(stage, plan, world, tmp_path, 300) > 0.9 * world.optimal_return
+
+
+def test_dreamer_walks_the_corridor_by_the_gradient_through_its_dreams(tmp_path):
+    world = Dummy("corridor", continuous=True)
+    plan = Imagination(horizon=5, starts=64, discount=0.9, entropy=1e-2, actor_grad="dynamics")
+    stage, plan = dreamer(world, 1e-3, plan)
+    assert learn(stage, plan, world, tmp_path, 300) > 0.9 * world.optimal_return
+
+
+def test_dreamer_in_its_second_form_names_the_column(tmp_path):
+    """Balanced KL, squared errors, a hard copy of the critic, the discount in the continuation, carried beliefs."""
+    world = Dummy("dot", size=3, zoom=0, time_limit=16)
+    stage, plan = dreamer(
+        world,
+        3e-3,
+        Imagination(horizon=3, starts="all", discount=0.5, entropy=1e-2, return_norm=False),
+        number=NormalHead,
+        loss=ModelLoss(free_bits=0.0, kl_balance=0.8, kl_weight=0.1, contdisc=0.5),
+        slow_critic=SlowCritic(rate=1.0, every=20, target=True, reg=0.0),
+    )
+    carried = replace(plan, sampler=Consecutive(length=8, batch=16, cross=True, reset_interval=50))
+    assert learn(stage, carried, world, tmp_path, 300) > 0.9 * world.optimal_return
+
+
+def test_dreamer_in_its_third_form_names_the_column(tmp_path):
+    """LaProp at one rate, dreams from all moments, a critic that learns from the replay, too, and kept beliefs."""
+    world = Dummy("dot", size=3, zoom=0, time_limit=16)
+    stage, plan = dreamer(
+        world,
+        3e-3,
+        Imagination(horizon=3, starts="all", discount=0.5, entropy=1e-2),
+        optim=Optim("laprop", lr=3e-3, clip=None, agc=0.3, eps=1e-20, warmup=20),
+        loss=ModelLoss(contdisc=0.5),
+        repval=ReplayCritic(0.3),
+    )
+    assert learn(stage, replace(plan, replay_context=1), world, tmp_path, 300) > 0.9 * world.optimal_return
