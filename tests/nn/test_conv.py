@@ -5,7 +5,7 @@ import torch
 
 from worldmodels.core.errors import ConfigError, SpecError
 from worldmodels.nn.conv import ConvEncoder, Nature, plan
-from worldmodels.nn.deconv import ConvDecoder
+from worldmodels.nn.deconv import ConvDecoder, GrownConv
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,21 @@ def test_every_pixel_reaches_the_code_and_every_output_pixel_hears_the_feature(s
     assert picture.grad is not None
     assert (picture.grad != 0).any(0).all()
     assert (decoder(torch.randn(1, 12)) != decoder(torch.randn(1, 12))).all()
+
+
+@pytest.mark.parametrize("side", [(8, 6), (7, 6), (7, 9)])
+def test_a_grown_picture_is_the_convolution_of_repeated_pixels_and_so_are_its_gradients(side):
+    rng = torch.Generator().manual_seed(0)
+    small = torch.randn(2, 4, *[(n + 1) // 2 for n in side], generator=rng, dtype=torch.float64, requires_grad=True)
+    grown = GrownConv(4, 3, side).double()
+    repeated = torch.stack([small[..., row // 2, :] for row in range(side[0])], -2)
+    repeated = torch.stack([repeated[..., column // 2] for column in range(side[1])], -1)
+    naive = torch.nn.functional.conv2d(repeated, grown.weight, grown.bias, padding=2)
+    upstream, found = torch.randn(naive.shape, generator=rng, dtype=torch.float64), []
+    for picture in (naive, grown(small)):
+        found.append((picture, *torch.autograd.grad(picture, [small, *grown.parameters()], upstream)))
+    for expected, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected)
 
 
 def test_a_picture_of_84_pixels_can_be_learned_by_heart():
