@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from worldmodels.core.errors import ConfigError
+from worldmodels.launch.compose import conf, config, plain
 from worldmodels.launch.folder import run_name
 from worldmodels.launch.steps import Row, Step, steps
 
@@ -86,3 +87,20 @@ def test_a_place_that_is_none_or_several_and_a_step_that_is_none_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=rf"(?s){told}"):
         planned(**changes)
+
+
+@pytest.mark.parametrize("name", ["transfer_minatar", "transfer_minatar_small"])
+def test_every_arm_of_the_transfer_studies_begins_with_what_it_should(name: str) -> None:
+    study = plain(config("sweep", [f"studies@study={name}"]))["study"]
+    assert study["name"] == name
+    plan = {step.name: step for step in steps(study["steps"], Path("runs", name), study["seeds"], {})}
+    assert set(study["report"]) <= plan.keys()
+    for step in study["report"]:
+        for row in plan[step].rows:
+            begun = [need for need in row.needs if need.step == "pretrain"]
+            pixels = [(need.values["data.shuffle"], need.seed) for need in begun]
+            kind = "cells" if row.values["arm"] == "shuffled" else "null"
+            assert pixels == ([] if row.values["arm"] == "scratch" else [(kind, row.seed)]), row.name
+        arms = {row.values["arm"] for row in plan[step].rows}
+        assert arms <= {path.stem for path in (conf() / "arm").glob("*.yaml")}
+        assert {"scratch", "all", "shuffled"} <= arms

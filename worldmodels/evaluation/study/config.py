@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 # Parts of a config that do not change what is learned or how it is scored.
 NONE = "\N{EN DASH}"  # in a table, where there is nothing
+SEEDED = "seed"  # in a path, instead of seed=<that of the run>
 WATCHING = ("force", "threads", "study", "name", "logger", "paths", "callback")
 
 
@@ -22,7 +24,7 @@ def method(config: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves that a group of runs shares: neither the world nor a seed."""
     worldly = world(config)
     return {
-        key: value
+        key: _unseeded(value, config)
         for key, value in config.items()
         if key not in worldly and not watching(key) and not _of_seed(key, value, config)
     }
@@ -31,7 +33,7 @@ def method(config: Mapping[str, Any]) -> dict[str, Any]:
 def world(config: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves that describe the environment or, where nothing acts, the recording that is learned from."""
     part = {key: value for key, value in config.items() if key.startswith("env.")}
-    return part or {key: config[key] for key in ("env", "data.store") if key in config}
+    return part or {key: _unseeded(config[key], config) for key in ("env", "data.store") if key in config}
 
 
 def watching(key: str) -> bool:
@@ -41,8 +43,8 @@ def watching(key: str) -> bool:
 def label(part: Mapping[str, Any]) -> str:
     """A world's short name: its game, id or level, or else its class, or the recording's folder."""
     if part.get("data.store"):
-        path = Path(str(part["data.store"]))
-        return (path.parent if path.name == "episodes" else path).name
+        parts = Path(str(part["data.store"])).parts
+        return next((name for name in reversed(parts) if name not in ("episodes", SEEDED)), parts[-1])
     named = next((str(part[f"env.{key}"]) for key in ("game", "id", "level") if part.get(f"env.{key}")), "")
     return named or str(part.get("env._target_") or "").rpartition(".")[2]
 
@@ -68,6 +70,13 @@ def varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 def short(key: str) -> str:
     """The end of a dotted key, with what it belongs to."""
     return ".".join(key.split(".")[-2:])
+
+
+def _unseeded(value: Any, config: Mapping[str, Any]) -> Any:
+    """A path to another run or recording of the same seed, as that of any seed."""
+    if not isinstance(value, str) or "seed" not in config:
+        return value
+    return re.sub(rf"(?<![\w.])seed={config['seed']}(?![\w.])", SEEDED, value)
 
 
 def _of_seed(key: str, value: Any, config: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from worldmodels.evaluation.study.group import Cell
 from worldmodels.evaluation.study.run import HELD, Run
 from worldmodels.evaluation.study.statistics import band
 
-Axis = Literal["env_steps", "minutes"]
+Axis = Literal["env_steps", "updates", "minutes"]
 Line = tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]  # x and y, as long as each other
 POINTS = 160
 
@@ -49,12 +49,7 @@ def evaluated(run: Run, axis: Axis) -> Line:
     """Returns without exploration, at the moments when they were measured."""
     rows = [row for row in run.scores if np.isfinite(row["return_mean"])]
     updates, score = (np.array([row[name] for row in rows], float) for name in ("updates", "return_mean"))
-    if axis == "minutes":
-        x = _minutes(run, updates)
-    else:
-        steps = np.array([row["env_steps"] for row in rows], float)
-        x = steps if steps.any() else updates
-    return _rising(x, score)
+    return _rising(_at(run, axis, updates, np.array([row["env_steps"] for row in rows], float)), score)
 
 
 def trained(run: Run, axis: Axis) -> Line:
@@ -65,6 +60,14 @@ def trained(run: Run, axis: Axis) -> Line:
 def held_out(run: Run, axis: Axis) -> Line:
     """Loss on held-out windows, of a model that learns alone."""
     return _column(run, HELD, axis, lambda values: values)
+
+
+def judged(run: Run, axis: Axis) -> Line:
+    """World-model loss on a recording that no run learns from."""
+    updates, steps, loss = (
+        np.array([row[name] for row in run.judged], float) for name in ("updates", "env_steps", "loss/total")
+    )
+    return _rising(_at(run, axis, updates, steps), loss)
 
 
 def ahead(runs: Sequence[Run], quantity: str) -> Curve | None:
@@ -81,9 +84,11 @@ def ahead(runs: Sequence[Run], quantity: str) -> Curve | None:
 def sources(cells: Sequence[Cell]) -> list[tuple[str, Callable[[Run, Axis], Line]]]:
     """What can be drawn of these cells over time, the best first."""
     runs = [run for cell in cells for run in cell.runs]
-    if any(cell.measure not in ("return", "") for cell in cells):
-        return [("loss on held-out episodes", held_out)]
     found: list[tuple[str, Callable[[Run, Axis], Line]]] = []
+    if any(len(run.judged) > 1 for run in runs):
+        found.append(("world-model loss on a recording that no run learns from", judged))
+    if any(cell.measure not in ("return", "") for cell in cells):
+        return [*found, ("loss on held-out episodes", held_out)]
     if any(len(run.scores) > 1 for run in runs):
         found.append(("return, evaluated without exploration", evaluated))
     if any(np.isfinite(run.columns.get("return", np.empty(0))).sum() > 1 for run in runs):
@@ -97,10 +102,20 @@ def _column(run: Run, name: str, axis: Axis, smoothed: Callable[[np.ndarray], np
     known = np.isfinite(values)
     if not known.any():
         return empty, empty
-    steps = run.columns.get("env_steps", updates)
-    steps = steps if np.nan_to_num(steps).any() else updates
-    x = run.columns.get("seconds", empty) / 60 if axis == "minutes" else steps
+    if axis == "minutes":
+        x = run.columns.get("seconds", empty) / 60
+    else:
+        x = _at(run, axis, updates, run.columns.get("env_steps", updates))
     return _rising(x[known], smoothed(values[known])) if len(x) else (empty, empty)
+
+
+def _at(
+    run: Run, axis: Axis, updates: Float[np.ndarray, " n"], steps: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """The x of these moments. Without any env steps, as in offline learning, updates stand for them."""
+    if axis == "minutes":
+        return _minutes(run, updates)
+    return updates if axis == "updates" or not np.nan_to_num(steps).any() else steps
 
 
 def _minutes(run: Run, updates: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

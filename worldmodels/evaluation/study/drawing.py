@@ -25,6 +25,7 @@ GROUPS = {f"#0b{at:02x}0c": f"var(--g{at})" for at in range(8)}
 LINES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1, 2)))
 ROWS, CURVES = 40, 8  # groups in a drawing of intervals, and of curves: of more, the best
 AXES: tuple[Axis, ...] = ("env_steps", "minutes")
+JUDGED: tuple[Axis, ...] = ("updates", "env_steps")  # where models are judged, which learn by updates
 
 
 def style(at: int) -> dict[str, Any]:
@@ -60,25 +61,32 @@ def intervals(results: Sequence[Result], grouping: Grouping) -> str:
 
 
 def learning(grouping: Grouping, env: str, line: Callable[[Run, Axis], Line]) -> str:
-    """Curves of all groups in one environment, over env steps and over time; empty if there are none."""
+    """Curves of all groups in one environment, over env steps and over time; empty if there are none.
+
+    Over updates and env steps where world models were judged, and over updates and time if none of them acts.
+    """
     number = {id(group): at for at, group in enumerate(grouping.groups)}
     cells = [(number[id(group)], group.cells[env]) for group in best(grouping.groups, CURVES, env)]
+    stepped = any(row["env_steps"] for _, cell in cells for run in cell.runs for row in run.scores)
+    stepped = stepped or any(run.count("env_steps") for _, cell in cells for run in cell.runs)
+    axes_of = JUDGED if stepped and any(run.judged for _, cell in cells for run in cell.runs) else AXES
     found = {
         axis: [(at, curve) for at, cell in cells if (curve := curves.together([line(run, axis) for run in cell.runs]))]
-        for axis in AXES
+        for axis in axes_of
     }
     if not any(found.values()):
         return ""
-    stepped = any(row["env_steps"] for _, cell in cells for run in cell.runs for row in run.scores)
-    stepped = stepped or any(run.count("env_steps") for _, cell in cells for run in cell.runs)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 2.7), layout="constrained")
-        for axes, axis in zip(figure.subplots(1, 2, sharey=True), AXES, strict=True):
-            unit, size = _unit(found[axis]) if axis == "minutes" else ("env steps" if stepped else "updates", 1.0)
+        for axes, axis in zip(figure.subplots(1, 2, sharey=True), axes_of, strict=True):
+            steps = "env steps" if stepped and axis == "env_steps" else "updates"
+            unit, size = _unit(found[axis]) if axis == "minutes" else (steps, 1.0)
             for at, curve in found[axis]:
                 _band(axes, at, curve, size)
             finish(axes, unit)
             axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
+            if line is curves.judged:  # which falls from hundreds to tens
+                axes.set_yscale("log")
         return svg(figure, {**COLOURS, **GROUPS})
 
 

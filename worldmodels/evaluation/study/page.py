@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from worldmodels.evaluation.page import document, encoded
-from worldmodels.evaluation.study import curves, drawing, films, tables
+from worldmodels.evaluation.study import curves, drawing, films, original, tables
 from worldmodels.evaluation.study.config import NONE
 from worldmodels.evaluation.study.group import Group, Grouping, best
 from worldmodels.evaluation.study.results import EVERY_PAIR, Results
@@ -21,12 +21,21 @@ FOLDED = 40  # rows; longer tables are folded away
 _LONG = ("folder", "remarks")  # texts that have a line of their own below the numbers
 
 
-def page(title: str, grouping: Grouping, results: Results, notes: Sequence[str], most_films: int) -> str:
+def page(
+    title: str,
+    grouping: Grouping,
+    results: Results,
+    notes: Sequence[str],
+    most_films: int,
+    more: Sequence[Table] = (),
+    reference: str | None = None,
+) -> str:
     parts = [
         _header(title, grouping),
         _notes(notes),
         _scores(grouping, results),
         _learning(grouping),
+        _judged(more, reference, grouping),
         _pairs(grouping, results),
         _imagination(grouping, most_films),
         _runs(grouping),
@@ -103,6 +112,28 @@ def _learning(grouping: Grouping) -> str:
     few = len(grouping.groups) <= drawing.CURVES
     more = "" if few else f" In each environment the {drawing.CURVES} best groups are drawn."
     return f"<section><h2>Learning</h2><p>{told}{more}</p>{_legend(grouping, drawn_at_all)}{''.join(parts)}</section>"
+
+
+def _judged(more: Sequence[Table], reference: str | None, grouping: Grouping) -> str:
+    """Tables of world models on a recording that none of them learns from, and beside published numbers."""
+    told = {
+        "judged": (
+            "World models on frames that no run learns from",
+            f"The loss of training, on the same windows for all runs, by updates: mean over seeds with its "
+            f"{COVERAGE:.0%} interval.",
+        ),
+        "relative": (
+            "Relative to scratch",
+            f"The same loss, divided by that of the arm scratch with the same seed: mean ratio with its {COVERAGE:.0%} "
+            "interval; below 1 is better than from scratch.",
+        ),
+        "original": ("Beside the original", original.TOLD.get(reference or "", "")),
+    }
+    return "".join(
+        f"<section><h2>{title}</h2><p>{html.escape(text)}</p>{_table(table, grouping)}</section>"
+        for table in more
+        for title, text in [told[table.name]]
+    )
 
 
 def _pairs(grouping: Grouping, results: Results) -> str:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.files import write_text
-from worldmodels.evaluation.study import find, notes, results, tables
+from worldmodels.evaluation.study import find, judged, notes, original, results, tables
 from worldmodels.evaluation.study.group import Grouping, group
 from worldmodels.evaluation.study.page import page
 from worldmodels.evaluation.study.results import Result, Results
@@ -34,15 +34,16 @@ class Report:
     grouping: Grouping
     results: Results
     notes: tuple[str, ...]
+    more: tuple[Table, ...] = ()  # of what only some studies have
 
     @property
     def files(self) -> list[Path]:
         return [self.out / name for name in (PAGE, MARK, *self.texts())]
 
-    def tables(self) -> tuple[Table, Table, Table]:
-        """Of runs, groups, and comparisons of groups."""
+    def tables(self) -> tuple[Table, ...]:
+        """Of runs, groups, and comparisons of groups, and what else there is."""
         groups = tables.groups(self.results, self.grouping.columns)
-        return tables.runs(self.grouping), groups, tables.pairs(self.results)
+        return tables.runs(self.grouping), groups, tables.pairs(self.results), *self.more
 
     def texts(self) -> dict[str, str]:
         """The tables as files: name and content."""
@@ -56,7 +57,8 @@ class Report:
         parts: list[RenderableType] = [_grid(rows)] if rows else []
         parts += [Text(f"note     {note}", "yellow") for note in (*self.notes, *told)]
         parts.append(Text(f"page     {self.out / PAGE}"))
-        parts.append(Text(f"tables   {self.out / '{runs,groups,pairs}.{csv,md,tex}'}"))
+        names = ",".join(table.name for table in self.tables())
+        parts.append(Text(f"tables   {self.out}/{{{names}}}.{{csv,md,tex}}"))
         return Stack(*parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -87,9 +89,12 @@ def report(
     folder = _out(paths, out)
     grouping = group(runs, unfinished=include_unfinished)
     found = results.compute(grouping)
-    made = Report(folder, grouping, found, tuple(notes.of_study(grouping)))
+    wanted = find.reference(paths[0]) if len(paths) == 1 else None
+    more = [*judged.tables(grouping), *([original.table(grouping, wanted)] if wanted else [])]
+    made = Report(folder, grouping, found, tuple(notes.of_study(grouping)), tuple(more))
     title = " and ".join(dict.fromkeys(run.study for run in runs))
-    for name, text in {**made.texts(), PAGE: page(title, grouping, found, made.notes, films)}.items():
+    shown = {**made.texts(), PAGE: page(title, grouping, found, made.notes, films, made.more, wanted)}
+    for name, text in shown.items():
         write_text(folder / name, text)
     write_text(folder / MARK, json.dumps(made.to_json(), indent=1, ensure_ascii=False) + "\n")
     return made

@@ -33,6 +33,7 @@ class Run:
     config: leaves by dotted key; empty if there is none that can be read.
     scores: lines of evaluation.jsonl. columns: those of metrics.csv that curves need.
     ahead: open-loop errors by horizon, one row per horizon, of the newest film.
+    judged: lines of judged.jsonl, losses on a recording that the run did not learn from.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Run:
     ahead: Sequence[Mapping[str, Any]] = ()
     film: Path | None = None
     problems: tuple[str, ...] = ()
+    judged: Sequence[Mapping[str, Any]] = ()
 
     @property
     def seed(self) -> int | None:
@@ -141,6 +143,7 @@ def read(folder: Path, study: str) -> Run:
     sessions = attempt("provenance.json", lambda path: tuple(map(dict, _mapping(path)["sessions"])), ())
     scores = attempt("evaluation.jsonl", _scores, ())
     columns = attempt("metrics.csv", read_columns, {})
+    judged = attempt("judged.jsonl", _judged, ())
     films = sorted((folder / "films").glob("*.gif"))
     tables = sorted((folder / "films").glob("*.json"))  # also where there is no film, for want of a decoder
     told = f"films/{tables[-1].name}" if tables else ""
@@ -150,7 +153,7 @@ def read(folder: Path, study: str) -> Run:
     problems += _missing(folder, state, result)
     return Run(
         folder, study, state, status, config, result, sessions, scores, columns, ahead,
-        films[-1] if films else None, tuple(problems),
+        films[-1] if films else None, tuple(problems), judged,
     )  # fmt: skip
 
 
@@ -209,6 +212,13 @@ def _mapping(path: Path) -> Mapping[str, Any]:
 def _scores(path: Path) -> tuple[Mapping[str, Any], ...]:
     rows = read_json(path)
     for name in ("updates", "env_steps", "return_mean"):
+        [float(row[name]) for row in rows]  # or else it is damaged
+    return tuple(rows)
+
+
+def _judged(path: Path) -> tuple[Mapping[str, Any], ...]:
+    rows = read_json(path)
+    for name in ("updates", "env_steps", "loss/total", "kl"):
         [float(row[name]) for row in rows]  # or else it is damaged
     return tuple(rows)
 

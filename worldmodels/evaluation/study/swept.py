@@ -44,12 +44,12 @@ def shown(value: Any) -> str:
 
 
 def _words(run: Run) -> dict[str, str]:
-    """Of its command line, those that can tell groups apart."""
+    """Of its command line, those that can tell groups apart; whose weights it began with only if nothing else does."""
     worldly = {"seed", "env", *config.world(run.config)}
     return {
         key: value
         for key, value in run.overrides.items()
-        if key not in worldly and not key.startswith("env.") and not config.watching(key)
+        if key not in worldly and key.split(".")[0] not in ("env", "init") and not config.watching(key)
     }
 
 
