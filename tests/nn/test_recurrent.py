@@ -60,11 +60,8 @@ def states(size_in: int, size: int, batch: int = 3) -> tuple[torch.Tensor, torch
 
 
 def torch_gru(cell: TorchGRU, x: list[float], h: list[float]) -> list[float]:
-    """Cho et al. (2014) with torch's order of gates: reset, update, candidate; h' = (1 - z) n + z h."""
-    into, back = nn.Linear(len(x), 3 * len(h)), nn.Linear(len(h), 3 * len(h))
-    into.weight.data, into.bias.data = cell.cell.weight_ih, cell.cell.bias_ih
-    back.weight.data, back.bias.data = cell.cell.weight_hh, cell.cell.bias_hh
-    i, s, d = linear(x, into), linear(h, back), len(h)
+    """Cho et al. (2014), with the biases of torch: h' = (1 - z) n + z h."""
+    i, s, d = linear(x, cell.input), linear(h, cell.state), len(h)
     out = []
     for n in range(d):
         reset, keep = sigmoid(i[n] + s[n]), sigmoid(i[d + n] + s[d + n])
@@ -96,6 +93,16 @@ def test_a_cell_follows_its_equations(kind, naive):
     x, state = states(5, 4)
     expected = [naive(cell, *row) for row in zip(x.tolist(), state.tolist(), strict=True)]
     torch.testing.assert_close(cell(x, state), torch.tensor(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_the_plain_cell_is_that_of_torch():
+    torch.manual_seed(0)
+    cell, peer = make_cell("torch", 5, 4), nn.GRUCell(5, 4)
+    for mine, its in zip(cell.parameters(), (peer.weight_ih, peer.bias_ih, peer.weight_hh, peer.bias_hh), strict=True):
+        its.data = mine.data
+        assert 0.3 < float(mine.detach().abs().max()) <= 4**-0.5, "filled as torch fills it"
+    x, state = states(5, 4)
+    torch.testing.assert_close(cell(x, state), peer(x, state))
 
 
 def test_a_stack_cuts_the_state_and_each_cell_hears_the_one_below():
@@ -181,10 +188,9 @@ def test_glorot_weights_come_with_an_orthogonal_state_matrix_and_no_bias(kind):
     torch.manual_seed(0)
     cell = make_cell(kind, 7, 4, init="xavier")
     if isinstance(cell, TorchGRU):
-        into, back = cell.cell.weight_ih, cell.cell.weight_hh
-        assert not cell.cell.bias_ih.any()
-        assert not cell.cell.bias_hh.any()
-    elif isinstance(cell, LayerNormGRU):
+        assert not cell.input.bias.any()
+        assert not cell.state.bias.any()
+    if isinstance(cell, TorchGRU | LayerNormGRU):
         into, back = cell.input.weight, cell.state.weight
     else:
         into, back = cell.linear.weight[:, :7], cell.linear.weight[:, 7:]

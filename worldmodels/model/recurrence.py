@@ -94,8 +94,7 @@ class Recurrence(nn.Module):
     @property
     def looped(self) -> list[Layer]:
         """Layers of `advance` and `post`, for `nn.late`."""
-        layers = self.transition.looped
-        return [*layers, self.deter_out, self.post_out] if layers else []
+        return [*self.transition.looped, self.deter_out, self.post_out]
 
     def _grouped(self, raw: Float[Tensor, "*batch SP"]) -> Float[Tensor, "*batch S P"]:
         return raw.unflatten(-1, (self.latents.stoch, self.latents.parameters))

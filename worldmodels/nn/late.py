@@ -31,17 +31,19 @@ class Product(Protocol):
 
 
 Layer = Product | nn.Linear
+SMALLEST = 2**19  # numbers of a weight that does not stay in a core's cache with its gradient; below, nothing is gained
 
 
 @contextmanager
-def late(layers: Sequence[Layer], steps: int, batch: int) -> Iterator[None]:
+def late(layers: Sequence[Layer], steps: int, batch: int, *, smallest: int = SMALLEST) -> Iterator[None]:
     """Within, each layer is called once per moment, at most `steps` times, with inputs (batch, I).
 
-    Without gradients, and where a graph is traced that arranges such things itself, the layers are as ever.
+    Small layers, those that do not learn, and all where a graph is traced, which arranges such things itself, are as
+    ever.
     """
     some: list[Any] = []
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        some = [layer for layer in layers if layer.weight.requires_grad]
+        some = [layer for layer in layers if layer.weight.requires_grad and layer.weight.numel() >= smallest]
     for layer in some:
         layer.forward = _Collecting(layer, steps, batch)
     try:
@@ -58,7 +60,8 @@ class _Collecting:
         self.layer = layer
         matrices = [layer.weight.T] if isinstance(layer, nn.Linear) else layer.matrices()
         self.matrices, self.seen = [each.detach() for each in matrices], [list[Tensor]() for _ in matrices]
-        self.offsets = iter(_Offsets.apply(steps, batch, self.seen, layer.bias, *matrices).unbind(0))
+        bias = matrices[0].new_zeros(matrices[0].shape[-1]) if layer.bias is None else layer.bias
+        self.offsets = iter(_Offsets.apply(steps, batch, self.seen, bias, *matrices).unbind(0))
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         offset = next(self.offsets)

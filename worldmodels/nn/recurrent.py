@@ -99,19 +99,23 @@ def _fill_blocks(weight: Tensor, fan_in: int) -> None:
 
 
 class TorchGRU(nn.Module):
-    """The plain GRU of torch. Cho et al. (2014)."""
+    """The plain GRU of torch: gates in the order reset, update, candidate; update is what stays. Cho et al. (2014)."""
 
     def __init__(self, size_in: int, size: int, init: Scheme = "torch") -> None:
         super().__init__()
-        self.cell = nn.GRUCell(size_in, size)
+        self.input, self.state = nn.Linear(size_in, 3 * size), nn.Linear(size, 3 * size)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -(size**-0.5), size**-0.5)
         if init == "xavier":
-            _fill(self.cell.weight_ih, self.cell.weight_hh)
-            nn.init.zeros_(self.cell.bias_ih)
-            nn.init.zeros_(self.cell.bias_hh)
+            _fill(self.input.weight, self.state.weight)
+            nn.init.zeros_(self.input.bias)
+            nn.init.zeros_(self.state.bias)
 
     def forward(self, x: Float[Tensor, "B I"], state: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        with torch.autocast(x.device.type, enabled=False):  # which would round the state, as `gate` must not
-            return self.cell(x.to(state.dtype), state)
+        reset, update, candidate = self.input(x).to(state.dtype).chunk(3, -1)
+        own_reset, own_update, own_candidate = self.state(state).to(state.dtype).chunk(3, -1)
+        candidate = torch.tanh(torch.addcmul(candidate, torch.sigmoid(reset + own_reset), own_candidate))
+        return torch.lerp(candidate, state, torch.sigmoid(update + own_update))
 
 
 class LayerNormGRU(nn.Module):

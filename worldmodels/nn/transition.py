@@ -44,7 +44,7 @@ class DenseTransition(nn.Module):
 
     @property
     def looped(self) -> list[Layer]:
-        return []
+        return [self.stoch_in, *(layer for layer in self.cell.modules() if isinstance(layer, nn.Linear))]
 
 
 class BlockTransition(nn.Module):
