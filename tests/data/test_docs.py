@@ -18,9 +18,10 @@ def blocks(language: str) -> list[str]:
 
 def test_the_page_on_data_does_what_it_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    record, read, plain = blocks("python")
+    record, read, plain, mixed = blocks("python")
     names: dict[str, Any] = {}
     exec(record, names)
+    exec(mixed, dict(names))
     first = (tmp_path / "episodes" / "index.jsonl").read_text().splitlines()[0]
     assert first == blocks("json")[0].replace("\n", "")
 
@@ -38,7 +39,7 @@ def test_the_page_on_data_does_what_it_says(tmp_path, monkeypatch):
 
 def test_the_plain_reader_understands_imports_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    record, read, plain = blocks("python")
+    record, read, plain, _ = blocks("python")
     names: dict[str, Any] = {}
     exec(record, names)
     exec(read, names)

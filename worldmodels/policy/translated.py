@@ -54,7 +54,8 @@ def translation(own: EnvSpec, world: EnvSpec, name: str | None = None) -> Transl
         raise SpecError(
             f"an agent of {own.name} can not act in {name or world.name}:\n    " + "\n    ".join(wrong),
             "a world that shows and offers what the agent knows",
-            "choose other options of the env, or another agent",
+            "choose other options of the env, or another agent"
+            + ("; policy=skilled lets each agent play its own game" if world.worlds and name is None else ""),
         )
     return Translation(see, moves)
 
@@ -66,12 +67,9 @@ def _eye(key: str, array: ArraySpec, own: EnvSpec, world: EnvSpec, name: str) ->
     game = own.name.removeprefix("minatar/")
     if key == "grid" and own.name == name and game in MEANING and array.shape[-1] == len(MEANING[game]):
         return reader(game, shown)
-    raise ConfigError(
-        f"it sees {key}, {describe(array)}; shown {'is' if key in shown else 'are'} "
-        + (describe(shown[key]) if key in shown else ", ".join(shown)),
-        "the same array",
-        f"an env with views=[{key}] may show it",
-    )
+    here = describe(shown[key]) if key in shown else ", ".join(shown)
+    do = "give it what it was trained with" if key in shown else f"set views=[{key}] in the options of the env"
+    raise ConfigError(f"it sees {key}, {describe(array)}, and is shown {here}", "the same array", do)
 
 
 def _moves(own: EnvSpec, world: EnvSpec) -> Int64[np.ndarray, " own"] | None:
