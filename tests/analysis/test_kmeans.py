@@ -15,9 +15,10 @@ def blobs(sizes: list[int], apart: float = 20.0, seed: int = 0) -> tuple[np.ndar
     return centre[label] + rng.standard_normal((len(label), 3)), label
 
 
-def test_blobs_that_lie_apart_are_found_the_largest_first():
+@pytest.mark.parametrize("seed", range(4))
+def test_blobs_that_lie_apart_are_found_the_largest_first(seed: int):
     x, label = blobs([20, 50, 30])
-    found = kmeans(x, 3, np.random.default_rng(1))
+    found = kmeans(x, 3, np.random.default_rng(seed))
     assert np.bincount(found.label).tolist() == [50, 30, 20]
     assert np.array_equal(found.label, np.array([2, 0, 1])[label])
     means = np.stack([x[found.label == k].mean(0) for k in range(3)])

@@ -38,6 +38,19 @@ def test_a_sum_of_features_is_read_exactly_and_noise_is_not():
     assert abs(judged(told[:, 1], y[:, 1], sides, rng).value) < 0.25
 
 
+def test_how_much_to_regularise_is_chosen_where_it_was_not_fitted():
+    """As many features as moments, all but one of them noise: fitted freely, they would fit anything."""
+    rng = np.random.default_rng(1)
+    episode = np.repeat(np.arange(30), 4)
+    x = rng.standard_normal((len(episode), 90))
+    y = x[:, :1] + rng.standard_normal((len(episode), 1))
+    sides = split(episode, 0.3, rng)
+    told = readout(x, y, sides)
+    error = np.square(told - y)[sides.held].mean()
+    free = x @ np.linalg.lstsq(x[sides.fit], y[sides.fit], rcond=None)[0]
+    assert error < 1.2 * y[sides.held].var() < 0.5 * np.square(free - y)[sides.held].mean()
+
+
 def test_what_is_not_defined_is_neither_fitted_nor_judged():
     x, rng = features()
     y = (x[:, 0] * 2)[:, None].copy()
