@@ -33,13 +33,27 @@ def style(at: int) -> dict[str, Any]:
     return {"color": list(GROUPS)[at % len(GROUPS)], "linestyle": LINES[at // len(GROUPS) % len(LINES)]}
 
 
+def numbers(grouping: Grouping) -> dict[int, int]:
+    """By which a group, named by its id, has its colour: groups of several studies that are alike share one."""
+    kinds: dict[tuple[str, ...], int] = {}
+    for group in grouping.groups:
+        kinds.setdefault(_kind(group), len(kinds))
+    return {id(group): kinds[_kind(group)] for group in grouping.groups}
+
+
+def _kind(group: Group) -> tuple[str, ...]:
+    """What tells it from the others of its study, where there are columns that do; of transfer, its arm."""
+    arms = {str(run.config.get("arm", "")) for run in group.runs} - {""}
+    return tuple(arms) if len(arms) == 1 else (group.study, *group.values.values(), group.label)
+
+
 def intervals(results: Sequence[Result], grouping: Grouping) -> str:
     """Mean of every group with its interval, and every run as a dot; a frame per environment."""
     frames = list(dict.fromkeys((result.env, result.scale) for result in results if result.scores))
     groups = grouping.groups if len(grouping.groups) <= ROWS else best(grouping.groups, ROWS)
     across = min(3, len(frames))
     lines = -(-len(frames) // across)
-    number = {id(group): at for at, group in enumerate(grouping.groups)}
+    number = numbers(grouping)
     with mpl.rc_context({**STYLE, "font.size": 8, "axes.grid.axis": "x"}):
         figure = Figure(figsize=(8.6, lines * (0.55 + 0.24 * len(groups))), layout="constrained")
         grid = figure.subplots(lines, across, squeeze=False, sharey=True)
@@ -65,7 +79,7 @@ def learning(grouping: Grouping, env: str, line: Callable[[Run, Axis], Line]) ->
 
     Over updates and env steps where world models were judged, and over updates and time if none of them acts.
     """
-    number = {id(group): at for at, group in enumerate(grouping.groups)}
+    number = numbers(grouping)
     cells = [(number[id(group)], group.cells[env]) for group in best(grouping.groups, CURVES, env)]
     stepped = any(row["env_steps"] for _, cell in cells for run in cell.runs for row in run.scores)
     stepped = stepped or any(run.count("env_steps") for _, cell in cells for run in cell.runs)
@@ -86,13 +100,13 @@ def learning(grouping: Grouping, env: str, line: Callable[[Run, Axis], Line]) ->
             finish(axes, unit)
             axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
             if line is curves.judged:  # which falls from hundreds to tens
-                axes.set_yscale("log")
+                _logarithmic(axes)
         return svg(figure, {**COLOURS, **GROUPS})
 
 
 def horizons(grouping: Grouping, env: str, quantities: Sequence[str]) -> str:
     """Open-loop errors by horizon in one environment: a frame per quantity, a curve per group."""
-    number = {id(group): at for at, group in enumerate(grouping.groups)}
+    number = numbers(grouping)
 
     def draw(axes: Axes, quantity: str) -> None:
         for group in imagining(grouping, env):
@@ -136,6 +150,14 @@ def _unit(found: Sequence[tuple[int, Curve]]) -> tuple[str, float]:
     if longest < 3:
         return "seconds of training", 60.0
     return ("hours of training", 1 / 60) if longest > 180 else ("minutes of training", 1.0)
+
+
+def _logarithmic(axes: Axes) -> None:
+    """With plain numbers beside it."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
 
 
 def _band(axes: Axes, at: int, curve: Curve, size: float = 1.0) -> None:

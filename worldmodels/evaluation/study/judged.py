@@ -18,6 +18,24 @@ from worldmodels.evaluation.study.tables import Table, estimate
 LOSS, KL = "loss/total", "kl"
 SCRATCH = "scratch"  # the arm that the others are measured by
 MOMENTS = (0, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)  # updates, as far as measured
+TOLD = {  # by table: its title, and what it holds
+    "judged": (
+        "World models on frames that no run learns from",
+        "The loss of training, on the same windows for all runs, by updates: mean over seeds with its "
+        f"{statistics.COVERAGE:.0%} interval.",
+    ),
+    "relative": (
+        "Relative to scratch",
+        "The same loss, divided by that of the arm scratch with the same seed: mean ratio with its "
+        f"{statistics.COVERAGE:.0%} interval; below 1 is better than from scratch.",
+    ),
+    "kl": (
+        "What the same models did not expect",
+        "KL divergence of what they believe after looking from what they believed before, in nats per frame, on the same "
+        "windows: what a recurrence that can not follow the game leaves to be seen. A model that tells nothing apart has "
+        "little of it, too.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -60,15 +78,15 @@ def baseline(grouping: Grouping, group: Group, env: str) -> Cell | None:
 
 
 def tables(grouping: Grouping) -> list[Table]:
-    """Losses, and losses relative to those from scratch; none if nothing was judged."""
+    """Losses, losses relative to those from scratch, and divergences; none if nothing was judged."""
     found = judgements(grouping)
     if not found:
         return []
-    several = len({each.group.study for each in found}) > 1
-    made = [Table("judged", [_raw(each) for each in found], _wide(found, lambda each: each.loss, several=several))]
+    made = [Table("judged", [_raw(each) for each in found], _wide(found, lambda each: each.loss))]
     if any(each.relative for each in found):
-        rows = _wide([each for each in found if each.relative], lambda each: each.relative, several=several)
+        rows = _wide([each for each in found if each.relative], lambda each: each.relative)
         made.append(Table("relative", [_raw(each) for each in found if each.relative], rows))
+    made.append(Table("kl", [_raw(each) for each in found], _wide(found, lambda each: each.kl)))
     return made
 
 
@@ -128,7 +146,7 @@ def _raw(each: Judged) -> dict[str, Any]:
     }
 
 
-def _wide(found: Sequence[Judged], cell: Callable[[Judged], Estimate | None], *, several: bool) -> list[dict[str, str]]:
+def _wide(found: Sequence[Judged], cell: Callable[[Judged], Estimate | None]) -> list[dict[str, str]]:
     """A row per group, a column per moment."""
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
     moments = sorted({each.updates for each in found})
@@ -136,6 +154,6 @@ def _wide(found: Sequence[Judged], cell: Callable[[Judged], Estimate | None], *,
         key = (each.group.study, each.group.label, each.env)
         head = {"group": each.group.label, "environment": each.env}
         empty = dict.fromkeys((f"{moment:,}" for moment in moments), "")
-        row = rows.setdefault(key, {**({"study": each.group.study} if several else {}), **head, **empty})
+        row = rows.setdefault(key, {**head, **empty})
         row[f"{each.updates:,}"] = estimate(cell(each))
     return [*rows.values()]

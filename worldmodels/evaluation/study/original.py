@@ -27,7 +27,7 @@ TOLD = {
         "JonaSchulz/pydreamer, pre-trained on the four other games of MinAtar; 20,000 updates of a larger model in "
         "Space Invaders. Its model loss is another sum (squared errors, a lighter KL), so only columns relative to "
         "scratch compare; its return is that of training episodes, and so is ours. Rows are at the same share of each "
-        "budget."
+        "budget, after so many updates of ours and theirs."
     )
 }
 LINES = {"model loss": curves.judged, "return": curves.trained}
@@ -139,12 +139,11 @@ def _shown(row: Mapping[str, Any]) -> dict[str, str]:
     ours: Estimate | None = row["ours"]
     return {
         "measure": row["measure"],
-        "share of the budget": f"{row['share']:.0%}" if row["share"] >= 0.1 else f"{row['share']:.1%}",
+        "share": f"{100 * row['share']:g} %",
         "arm": row["arm"],
-        "our updates": NONE if row["updates"] is None else f"{row['updates']:,}",
         "ours": estimate(ours),
         "ours / scratch": estimate(row["ours_to_scratch"]),
-        "original's updates": f"{row['original_updates']:,}",
-        "original": number(row["original"]),
-        "original / scratch": number(row["original_to_scratch"]),
+        "theirs": number(row["original"]),
+        "theirs / scratch": number(row["original_to_scratch"]),
+        "after": NONE if row["updates"] is None else f"{row['updates']:,} and {row['original_updates']:,}",
     }

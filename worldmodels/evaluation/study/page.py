@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from worldmodels.evaluation.page import document, encoded
-from worldmodels.evaluation.study import curves, drawing, films, original, tables
+from worldmodels.evaluation.study import curves, drawing, films, judged, original, tables
 from worldmodels.evaluation.study.config import NONE
 from worldmodels.evaluation.study.group import Group, Grouping, best
 from worldmodels.evaluation.study.results import EVERY_PAIR, Results
@@ -35,7 +35,7 @@ def page(
         _notes(notes),
         _scores(grouping, results),
         _learning(grouping),
-        _judged(more, reference, grouping),
+        _more(more, reference, grouping),
         _pairs(grouping, results),
         _imagination(grouping, most_films),
         _runs(grouping),
@@ -95,11 +95,16 @@ def _learning(grouping: Grouping) -> str:
     parts = []
     for env in grouping.worlds:
         cells = [group.cells[env] for group in grouping.groups if env in group.cells and group.cells[env].runs]
-        drawn = [(title, drawing.learning(grouping, env, line)) for title, line in curves.sources(cells)]
-        drawn = [(title, figure) for title, figure in drawn if figure]
+        found = [(line, title, drawing.learning(grouping, env, line)) for title, line in curves.sources(cells)]
+        drawn = [(title, figure) for line, title, figure in found if figure and line is not curves.judged]
+        parts += [
+            f"<h3>{html.escape(env)}: {title}</h3>{_figure(figure)}"
+            for line, title, figure in found
+            if figure and line is curves.judged
+        ]
         for at, (title, figure) in enumerate(drawn):
-            one = f"<div class='figure'><figure>{figure}</figure></div>"
             head = f"{html.escape(env)}: {title}"
+            one = _figure(figure)
             parts.append(f"<details><summary>{head}</summary>{one}</details>" if at else f"<h3>{head}</h3>{one}")
     if not parts:
         return ""
@@ -114,21 +119,13 @@ def _learning(grouping: Grouping) -> str:
     return f"<section><h2>Learning</h2><p>{told}{more}</p>{_legend(grouping, drawn_at_all)}{''.join(parts)}</section>"
 
 
-def _judged(more: Sequence[Table], reference: str | None, grouping: Grouping) -> str:
-    """Tables of world models on a recording that none of them learns from, and beside published numbers."""
-    told = {
-        "judged": (
-            "World models on frames that no run learns from",
-            f"The loss of training, on the same windows for all runs, by updates: mean over seeds with its "
-            f"{COVERAGE:.0%} interval.",
-        ),
-        "relative": (
-            "Relative to scratch",
-            f"The same loss, divided by that of the arm scratch with the same seed: mean ratio with its {COVERAGE:.0%} "
-            "interval; below 1 is better than from scratch.",
-        ),
-        "original": ("Beside the original", original.TOLD.get(reference or "", "")),
-    }
+def _figure(drawn: str) -> str:
+    return f"<div class='figure'><figure>{drawn}</figure></div>"
+
+
+def _more(more: Sequence[Table], reference: str | None, grouping: Grouping) -> str:
+    """What only some studies have: models on a recording that none of them learns from, and published numbers."""
+    told = {**judged.TOLD, "original": ("Beside the original", original.TOLD.get(reference or "", ""))}
     return "".join(
         f"<section><h2>{title}</h2><p>{html.escape(text)}</p>{_table(table, grouping)}</section>"
         for table in more
@@ -225,7 +222,7 @@ def _legend(grouping: Grouping, groups: Sequence[Group]) -> str:
 
 
 def _swatch(grouping: Grouping, group: Group) -> str:
-    look = drawing.style(grouping.groups.index(group))
+    look = drawing.style(drawing.numbers(grouping)[id(group)])
     dash = f" stroke-dasharray='{_DASHES[look['linestyle']]}'" if _DASHES[look["linestyle"]] else ""
     colour = drawing.GROUPS[look["color"]]
     return (

@@ -93,6 +93,8 @@ def report(
     more = [*judged.tables(grouping), *([original.table(grouping, wanted)] if wanted else [])]
     made = Report(folder, grouping, found, tuple(notes.of_study(grouping)), tuple(more))
     title = " and ".join(dict.fromkeys(run.study for run in runs))
+    if find.steps(paths[0]) != paths[:1]:
+        title = f"{paths[0].resolve().name}: {title}"
     shown = {**made.texts(), PAGE: page(title, grouping, found, made.notes, films, made.more, wanted)}
     for name, text in shown.items():
         write_text(folder / name, text)
