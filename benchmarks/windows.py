@@ -27,8 +27,8 @@ import h5py
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from stores import forget, lived
 
-from worldmodels.core.experience import Episode
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.data.store import EpisodeStore
 
@@ -52,13 +52,7 @@ def episode(number: int) -> np.ndarray:
 def write_store(folder: Path, count: int) -> None:
     store = EpisodeStore.create(folder / "store", EnvSpec("bench", {"image": ArraySpec(SHAPE, "uint8", "image")}, 4))
     for number in range(count):
-        image = episode(number)
-        for start in range(0, LENGTH, 64):
-            part = image[start : min(start + 64, LENGTH) + 1]
-            steps = len(part) - 1
-            action, reward = np.zeros(steps, np.int64), np.zeros(steps, np.float32)
-            ended = start + steps == LENGTH
-            store.extend([Episode({"image": part}, action, reward, ended, False, number=number, start=start)])
+        store.extend(lived(number, episode(number)))
     store.close()
 
 
@@ -88,15 +82,6 @@ def open_h5(folder: Path) -> Reader:
         return out
 
     return batch
-
-
-def forget(folder: Path) -> None:
-    """Ask the operating system to drop these files from its page cache."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            file = os.open(path, os.O_RDONLY)
-            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(file)
 
 
 def delivered() -> int:
