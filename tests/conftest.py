@@ -1,4 +1,7 @@
-"""Every test checks every shape: jaxtyping and beartype watch the whole package. Runs pay nothing for it."""
+"""Every test checks every shape: jaxtyping and beartype watch the whole package. Runs pay nothing for it.
+
+Where many updates follow that do what the first did, those alone are watched; see typecheck.py.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as L
 import torch
+from typecheck import unwatched
 
 from worldmodels.core.rng import Rng
 from worldmodels.data.consecutive import Consecutive
@@ -36,14 +38,26 @@ from worldmodels.stage.stage import Stage
 NET: dict[str, Any] = {"encoder": {"units": 32, "depth": 8, "multipliers": [1]}, "units": 32}
 
 
+class Watch(L.Callback):
+    """The first updates are checked for shapes; the hundreds that follow do the same."""
+
+    def __init__(self, later: ExitStack) -> None:
+        self.later = later
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        if trainer.global_step == 4:
+            self.later.enter_context(unwatched())
+
+
 def learn(stage: Stage, plan: Any, world: Dummy, folder: Path, updates: int) -> float:
     """Train, then the mean return of 20 episodes without exploration."""
-    trainer = L.Trainer(
-        max_steps=updates, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, accelerator="cpu", num_sanity_val_steps=0,
-    )  # fmt: skip
     data = Data(plan, world, folder, Rng(0, "data"))
-    trainer.fit(stage, data)
+    with ExitStack() as later:
+        trainer = L.Trainer(
+            max_steps=updates, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, accelerator="cpu", num_sanity_val_steps=0, callbacks=[Watch(later)],
+        )  # fmt: skip
+        trainer.fit(stage, data)
     data.close()
     env = world.make(10)
     stage.eval()

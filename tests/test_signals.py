@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from runs import assert_same_run
+from typecheck import unwatched
 
 from worldmodels.data.store import EpisodeStore
 from worldmodels.launch.compose import config
@@ -41,9 +42,12 @@ def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def undisturbed(words: list[str]) -> Path:
-    words = [*words, "name=whole"]
-    return train(config("train", words), words).folder.path
+def run(words: list[str], name: str) -> Path:
+    """In this process, to the end."""
+    words = [*words, f"name={name}"]
+    outcome = train(config("train", words), words)
+    assert outcome.result is not None
+    return outcome.folder.path
 
 
 def start(words: list[str]) -> subprocess.Popen[str]:
@@ -80,10 +84,9 @@ def test_a_signal_within_an_epoch_costs_nothing(case: str) -> None:
     epoch = 40 if "dreamer" in case else 32
     assert 0 < stopped < int(words[-1].partition("=")[2])
     assert bool(stopped % epoch) == ("dreamer" in case), "a rollout is finished first, other epochs are cut"
-    again = start(words)
-    _, told = again.communicate(timeout=90)
-    assert again.returncode == 0, told
-    assert_same_run(undisturbed(words), folder())
+    with unwatched():
+        assert run(words, "cut") == folder()
+        assert_same_run(run(words, "whole"), folder())
 
 
 def test_a_recording_that_is_stopped_keeps_what_was_lived() -> None:
@@ -124,4 +127,4 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_been() -> N
     last = start(words)
     _, told = last.communicate(timeout=200)
     assert last.returncode == 0, told
-    assert_same_run(undisturbed(words), folder())
+    assert_same_run(run(words, "whole"), folder())

@@ -13,6 +13,8 @@ import yaml
 
 from worldmodels import command
 from worldmodels.data.lock import Lock
+from worldmodels.launch import multirun
+from worldmodels.launch.compose import config
 from worldmodels.launch.folder import run_name
 from worldmodels.launch.status import Status
 
@@ -25,12 +27,6 @@ def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def train(*words: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own: what checks shapes in tests can not be sent to other processes."""
-    command = [sys.executable, "-m", "worldmodels", "train", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def states() -> list[str]:
     return sorted(json.loads(path.read_text())["state"] for path in Path("runs").rglob("status.json"))
 
@@ -39,35 +35,35 @@ def changed() -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in Path("runs").rglob("done.json")}
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_a_failed_run_stops_no_other_and_the_same_command_does_only_what_is_left(launcher: str) -> None:
+def test_a_failed_run_stops_no_other_and_the_same_command_does_only_what_is_left(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     # Without steps before the first update there is nothing to learn from: that run fails.
-    words = ["-m", *QUICK[:3], "data.warmup=64,0", *QUICK[4:], "seed=0,1", f"hydra/launcher={launcher}"]
-    words += ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
-    first = train(*words)
-    assert first.returncode == 1
+    words = ["-m", *QUICK[:3], "data.warmup=64,0", *QUICK[4:], "seed=0,1"]
+    assert command.main(["train", *words]) == 1
     assert states() == ["done", "done", "failed", "failed"]
-    assert "2 of 4 runs finished" in first.stdout
-    assert "nothing to draw from" in first.stdout
-    assert "Warning" not in first.stderr
+    first = capfd.readouterr()
+    assert "2 of 4 runs finished" in first.out
+    assert "nothing to draw from" in first.out
+    assert "Warning" not in first.err
     before = changed()
-    assert train(*words).returncode == 1
+    assert command.main(["train", *words]) == 1
     assert changed() == before
     attempts = sorted(json.loads(path.read_text())["attempt"] for path in Path("runs").rglob("status.json"))
     assert attempts == [1, 1, 2, 2]
 
 
-def test_a_finished_multirun_says_so_and_does_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_multirun_does_nothing_and_force_starts_it_over_beside_the_old_runs(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     assert command.main(["train", "-m", *QUICK, "seed=0,1"]) == 0
+    seeds = [yaml.safe_load((Path(path).parent / "config.yaml").read_text())["seed"] for path in changed()]
+    assert sorted(seeds) == [0, 1]
     before = changed()
+    capfd.readouterr()
     assert command.main(["train", "-m", *QUICK, "seed=0,1"]) == 0
     assert changed() == before
     assert "2 of 2 runs finished" in capfd.readouterr().out
-
-
-def test_force_starts_finished_runs_over_and_keeps_the_old_ones() -> None:
-    assert command.main(["train", "-m", *QUICK, "seed=0,1"]) == 0
-    before = changed()
     assert command.main(["train", "-m", *QUICK, "seed=0,1", "force=true"]) == 0
     assert len(changed()) == 4
     assert not before.items() <= changed().items()
@@ -91,11 +87,9 @@ def test_runs_that_would_share_a_folder_are_refused_before_any_starts(
 
 
 def test_a_name_may_be_made_of_what_runs_differ_in() -> None:
-    assert command.main(["train", "-m", *QUICK, "name='r_${seed}'", "seed=3,4"]) == 0
-    assert {path.parent.name for path in Path("runs/train").glob("*/done.json")} == {"r_3", "r_4"}
-    before = changed()
-    assert command.main(["train", "-m", *QUICK, "name='r_${seed}'", "seed=3,4"]) == 0
-    assert changed() == before
+    lines = [[*QUICK, "name=r_${seed}", f"seed={seed}"] for seed in (3, 4)]
+    jobs = multirun.plan(lambda words: config("train", words), lines)
+    assert [job.folder.path for job in jobs] == [Path("runs/train/r_3"), Path("runs/train/r_4")]
 
 
 def test_a_wrong_word_is_told_before_any_run_starts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,16 +173,15 @@ def test_a_wrong_type_in_a_list_is_told_with_its_line_before_any_run_starts(caps
     assert not list(Path().rglob("status.json"))
 
 
-def test_a_search_survives_failed_runs_and_goes_on_where_it_was() -> None:
+def test_a_search_survives_failed_runs_and_goes_on_where_it_was(capfd: pytest.CaptureFixture[str]) -> None:
     words = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", *QUICK[:3], *QUICK[4:]]
     words += ["stage.discount=interval(0.5,0.99)", "data.warmup=choice(0,64)", "seed=3"]
-    first = train(*words)
-    assert first.returncode == 0
-    assert "best " in first.stdout
+    assert command.main(["train", *words]) == 0
+    assert "best " in capfd.readouterr().out
     assert set(states()) == {"done", "failed"}
     before, count = changed(), len(states())
-    assert train(*words).returncode == 0
+    assert command.main(["train", *words]) == 0
     assert changed() == before
-    assert train(*words, "hydra.sweeper.n_trials=6").returncode == 0
+    assert command.main(["train", *words, "hydra.sweeper.n_trials=6"]) == 0
     assert len(states()) == count + 2
     assert changed().items() >= before.items()

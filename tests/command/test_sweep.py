@@ -39,7 +39,7 @@ def configs() -> list[dict]:
     return [yaml.safe_load((path.parent / "config.yaml").read_text()) for path in Path("runs").rglob("done.json")]
 
 
-def test_a_study_becomes_runs_and_one_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_study_becomes_runs_and_one_table_once(capsys: pytest.CaptureFixture[str]) -> None:
     write()
     assert command.main(["sweep", "--config-dir", "own", "study=two"]) == 0
     assert {(each["stage"]["discount"], each["seed"]) for each in configs()} == {
@@ -47,6 +47,9 @@ def test_a_study_becomes_runs_and_one_table(capsys: pytest.CaptureFixture[str]) 
     }
     assert "4 of 4 runs finished" in capsys.readouterr().out
     assert Path("runs/two/report/report.html").is_file()
+    assert command.main(["sweep", "--config-dir", "own", "study=two", "report=false"]) == 0
+    attempts = [json.loads(path.read_text())["attempt"] for path in Path("runs").rglob("status.json")]
+    assert attempts == [1, 1, 1, 1], "what is finished is not run again"
 
 
 def test_words_of_the_command_line_hold_for_all_runs_of_a_study() -> None:
@@ -58,14 +61,6 @@ def test_words_of_the_command_line_hold_for_all_runs_of_a_study() -> None:
         (0.7, 0.1, 5),
         (0.7, 0.2, 5),
     }
-
-
-def test_a_finished_study_is_not_run_again() -> None:
-    write(seeds=[0])
-    for _ in range(2):
-        assert command.main(["sweep", "--config-dir", "own", "study=two", "report=false"]) == 0
-    attempts = [json.loads(path.read_text())["attempt"] for path in Path("runs").rglob("status.json")]
-    assert attempts == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -112,20 +107,19 @@ def test_options_of_the_gpu_queue_are_refused_for_a_list_on_another_launcher(
 
 
 def test_a_finished_list_checks_its_options_and_writes_its_results_again(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("list.json").write_text('[{"stage.discount": 0.9}, {"stage.discount": 0.8}]')
+    Path("list.json").write_text('[{"stage.discount": 0.9}]')
     words = ["sweep", "config_file=list.json", "report=false", *QUICK]
     assert command.main([*words, "launcher=basic"]) == 0
     assert command.main([*words, "gpus=[77]"]) == 2
     assert "there is no GPU 77" in capsys.readouterr().err
+    Path("out.json").write_text('[{"model_name": "of another list"}]')
     assert command.main([*words, "gpus=[]", "output_file=out.json"]) == 0
-    records = json.loads(Path("out.json").read_text())
-    assert sorted(each["hyperparams"]["stage.discount"] for each in records) == [0.8, 0.9]
-    assert all(each["success"] and each["returncode"] == 0 and each["duration_seconds"] > 0 for each in records)
-    Path("out.json").write_text(json.dumps([{**records[0], "stdout": "mine"}]))
-    assert command.main([*words, "gpus=[]", "output_file=out.json"]) == 0
-    assert [each["stdout"] for each in json.loads(Path("out.json").read_text())] == ["mine", ""]
-    attempts = [json.loads(path.read_text())["attempt"] for path in Path("runs").rglob("status.json")]
-    assert attempts == [1, 1]
+    other, record = json.loads(Path("out.json").read_text())
+    assert other == {"model_name": "of another list"}
+    assert (record["hyperparams"]["stage.discount"], record["success"], record["returncode"]) == (0.9, True, 0)
+    assert record["duration_seconds"] > 0
+    (status,) = Path("runs").rglob("status.json")
+    assert json.loads(status.read_text())["attempt"] == 1
 
 
 def test_a_grid_multiplies_and_a_list_does_not() -> None:

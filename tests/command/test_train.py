@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from worldmodels import command
 from worldmodels.launch.words import DEMO, with_demo
@@ -81,16 +80,6 @@ def test_a_rollout_that_has_begun_is_learned_from_to_its_end() -> None:
     assert command.main(["train", *words, "data.passes=2", "data.minibatches=4", "evaluation.episodes=2"]) == 0
     (done,) = Path("runs").rglob("done.json")
     assert json.loads(done.read_text())["updates"] == 8
-
-
-def test_a_multirun_runs_every_combination(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["env=dummy", "stage=dqn", "data=replay", "data.warmup=64", "data.updates=2", "data.width=2"]
-    words += ["data.sampler.length=1", "data.piece=4", "budget={updates:2,env_steps:null}", "evaluation.episodes=2"]
-    assert command.main(["train", "-m", *words, "seed=0,1"]) == 0
-    seeds = {
-        yaml.safe_load((path.parent / "config.yaml").read_text())["seed"] for path in Path("runs").rglob("done.json")
-    }
-    assert seeds == {0, 1}
 
 
 def test_a_run_that_could_not_be_built_leaves_its_name_to_the_next(capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,10 +126,10 @@ def test_types_that_nobody_knows_here_take_anything() -> None:
 
 
 WRONG = [
-    "env.sticky=abc", "stage.optim.lr.model=abc", "data.sampler.length=x", "data.sampler=x", "model.recurrence.hidden=abc",
-    "callback.film.windows=0", "stage.optim.lr.actor=-1", "model.recurrence.deter=-3", "trainer.devices={}",
-    "stage.model=null", "force=abc", "callback.heartbeat.every=-1",
-    "paths.runs=null", "paths.runs=3", "data.sampler.length=0",
+    "env.sticky=abc", "stage.optim.lr.model=abc", "data.sampler.length=x", "data.sampler=x",
+    "model.recurrence.hidden=abc", "callback.film.windows=0", "stage.optim.lr.actor=-1", "model.recurrence.deter=-3",
+    "trainer.devices={}", "stage.model=null", "force=abc", "callback.heartbeat.every=-1", "paths.runs=null",
+    "paths.runs=3", "data.sampler.length=0",
 ]  # fmt: skip
 
 
