@@ -32,12 +32,34 @@ def test_nothing_is_told_unless_asked():
 
 
 def test_the_view_is_what_minigrid_lights_up():
-    for world, told, _ in played(MiniGrid("MiniGrid-FourRooms-v0", privileged=True), 60):
+    for world, _, _ in played(MiniGrid("MiniGrid-FourRooms-v0", privileged=True), 60):
         env = world._env
         lit = env.get_full_render(highlight=True, tile_size=4) != env.get_full_render(highlight=False, tile_size=4)
         cells = lit.reshape(env.height, 4, env.width, 4, 3).any((1, 3, 4))
         assert np.array_equal(in_view(env), cells)
-        assert (told["map_seen"][..., 0] >= cells).all()
+
+
+def test_what_was_in_view_once_was_seen_until_the_episode_ends():
+    world = MiniGrid("MiniGrid-FourRooms-v0", privileged=True).world()
+    for seed in (0, 1):
+        world.reset(seed)
+        seen = in_view(world._env)
+        for action in (0, 2, 2, 0, 2, 0, 0):
+            told = world.step(action)[4]
+            seen = seen | in_view(world._env)
+            assert np.array_equal(told["map_seen"][..., 0], seen)
+
+
+def test_a_goal_that_comes_back_was_never_seen():
+    world = MiniGrid("MiniGrid-FourRooms-v0", privileged=True).world()
+    world.reset(3)
+    grid, goal = world._env.grid, world._truth._goals[0]
+    place = grid.grid.index(goal)
+    assert world.step(0)[4]["goals_age"] == NEVER
+    grid.grid[place] = None
+    assert world.step(0)[4]["goals_age"] == ABSENT
+    grid.grid[place] = goal
+    assert world.step(0)[4]["goals_age"] == NEVER
 
 
 def test_the_map_is_the_whole_grid_as_it_would_be_seen_without_the_agent():
