@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -126,6 +127,28 @@ def test_windows_run_over_the_ends_of_episodes_of_one_world_only_unless_asked(st
     assert (batch.first.sum(1) > 1).all(), "windows of 40 steps run over several episodes of at most 15"
     mixed = Uniform(40, 200, cross=True, mix=True).sample(store, Rng(0))
     assert any(len(set(row[mask].tolist())) > 1 for row, mask in zip(mixed.extras["env_id"], mixed.mask, strict=True))
+
+
+def test_worlds_are_equally_likely_where_that_is_asked_for(store):
+    """Whole windows of ten steps fit more often into the long episodes of freeway than into those of breakout."""
+    labels = dict(zip(store.episodes.number.tolist(), store.labels().tolist(), strict=True))
+    length = dict(zip(store.episodes.number.tolist(), store.episodes.length.tolist(), strict=True))
+
+    def drawn(**how) -> list[tuple[int, int]]:
+        rng, sampler = Rng(0), Uniform(10, 500, **how)
+        return [tuple(key) for _ in range(18) for key in sampler.keys(store, rng).tolist()]
+
+    plain, even = (np.bincount([labels[number] for number, _ in drawn(balance=on)]) for on in (False, True))
+    assert plain[2] > 1.4 * plain[1]
+    assert np.abs(even - 3000).max() < 4 * (9000 * 2 / 9) ** 0.5
+    starts = [key for key in drawn(balance=True) if labels[key[0]] == 1]
+    fits = {(n, t) for n in labels if labels[n] == 1 for t in range(length[n] - 9)}
+    counts = Counter(starts)
+    assert set(counts) == fits
+    expected = len(starts) / len(fits)
+    assert sum((counts[key] - expected) ** 2 / expected for key in fits) < len(fits) + 5 * (2 * len(fits)) ** 0.5
+    half = np.array([number for number in labels if labels[number] != 0])
+    assert {labels[number] for number, _ in drawn(balance=True, among=half)} == {1, 2}
 
 
 def test_a_window_goes_on_in_the_next_episode_of_its_world(store):

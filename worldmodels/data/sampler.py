@@ -34,7 +34,7 @@ class Uniform:
     By default a window lies whole inside an episode. `pad` lets it begin at any step, and masks what would come after
     the episode's end; `cross` also lets it begin anywhere, and goes on in the next episode: of a mixture in the next
     one of the same world, unless `mix` lets worlds meet. `among` are the numbers of the episodes to draw from, by
-    default all.
+    default all. `balance` draws the world of a mixture first, each equally likely, and then a start in it.
     """
 
     length: Count
@@ -43,6 +43,7 @@ class Uniform:
     pad: bool = False
     among: Int64[np.ndarray, " n"] | None = None
     mix: bool = False
+    balance: bool = False
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.batch < 1:
@@ -62,7 +63,14 @@ class Uniform:
         runs = self._runs(store)
         ends = np.cumsum(runs.spans)
         self._demand(store, int(ends[-1]) if len(ends) else 0)
-        drawn = rng.numpy.integers(ends[-1], size=self.batch)
+        labels = store.labels() if self.balance else None
+        if labels is None:
+            drawn = rng.numpy.integers(ends[-1], size=self.batch)
+        else:
+            runs, low, high = _by_label(runs, labels)
+            ends = np.cumsum(runs.spans)
+            world = rng.numpy.integers(len(low), size=self.batch)
+            drawn = rng.numpy.integers(low[world], high[world])
         run = np.searchsorted(ends, drawn, side="right")
         first = runs.first[run] + drawn - (ends - runs.spans)[run]
         return np.stack([store.index.table.number.values[runs.place[run]], first], 1)
@@ -120,6 +128,19 @@ class Uniform:
         )
 
 
+def _by_label(
+    runs: Runs, labels: Int64[np.ndarray, " N"]
+) -> tuple[Runs, Int64[np.ndarray, " L"], Int64[np.ndarray, " L"]]:
+    """The runs that hold a start, label after label; and of each label its first start and the one after its last."""
+    held = np.flatnonzero(runs.spans)
+    order = held[np.argsort(labels[runs.place[held]], kind="stable")]
+    runs = Runs(*(column[order] for column in runs))
+    _, opens = np.unique(labels[runs.place], return_index=True)
+    begins = np.cumsum(runs.spans) - runs.spans
+    low = begins[opens]
+    return runs, low, np.append(low[1:], runs.spans.sum())
+
+
 @dataclass
 class Recent(Uniform):
     """Uniform over the last `steps` steps that were recorded, in whichever episodes they lie."""
@@ -156,6 +177,11 @@ class Prioritised(Uniform):
     seen: int = field(default=0, init=False)  # pieces taken in
     candidates: int = field(default=0, init=False)
     table: Table = field(default_factory=Table, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.balance:
+            raise ConfigError("balance=true with Prioritised", "draws by priority alone", "leave out balance")
 
     def sample(self, store: EpisodeStore, rng: Rng) -> Batch:
         self._take_in(store)

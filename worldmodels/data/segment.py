@@ -30,7 +30,7 @@ class Segment:
     """What `conf/data/segment.yaml` becomes: windows from the episodes of a store, of which some are held out.
 
     `cross` lets windows run over an episode's end into the next one, `pad` lets them end early and masks the rest. Of a
-    mixture, the next one is of the same world, unless `mix` lets worlds meet.
+    mixture, the next one is of the same world, unless `mix` lets worlds meet; with `balance` each world is as likely.
     `workers` subprocesses gather batches in advance; they are the same batches. `shuffle=cells` puts the cells of every
     frame, also of the held-out ones, in a random order of its own: a control that knows no layout and no dynamics.
     With `reset_interval` each row reads on where its window before ended, and goes on from what the learner believed
@@ -45,6 +45,7 @@ class Segment:
     cross: bool = False
     pad: bool = False
     mix: bool = False
+    balance: bool = False
     held_out: Share = 0.1  # of the episodes
     split_seed: int = 0
     held_batches: Natural = 8  # in a validation
@@ -73,7 +74,8 @@ class Segment:
 
     def sampler(self, numbers: Int64[np.ndarray, " n"], *, reads_on: bool = False) -> Uniform:
         """Of the episodes with these numbers."""
-        options: dict[str, Any] = {"cross": self.cross, "pad": self.pad, "mix": self.mix, "among": numbers}
+        names = ("cross", "pad", "mix", "balance")
+        options: dict[str, Any] = {**{name: getattr(self, name) for name in names}, "among": numbers}
         if reads_on and self.recalls:
             return Consecutive(self.length, self.batch, reset_interval=self.reset_interval, **options)
         return Uniform(self.length, self.batch, **options)
