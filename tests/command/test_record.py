@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from worldmodels import command
+from worldmodels.core.spec import ArraySpec
 from worldmodels.data.store import EpisodeStore
 
 WORLD = ["env=dummy", "env.game=corridor", "width=4"]
@@ -109,6 +110,17 @@ def test_a_store_of_the_same_shapes_and_other_options_is_refused(capsys: pytest.
     assert "store=<another folder>" in told
     with EpisodeStore.open("mine") as store:
         assert store.steps == 52
+
+
+def test_a_policy_that_tells_other_things_is_refused_before_it_acts(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["record", *MIXED, "store=mine", "steps=40"]
+    assert command.main(words) == 0
+    with EpisodeStore.open("mine") as store:
+        other = EpisodeStore.create("other", store.spec, extras={"skill": ArraySpec((), "int64")})
+        other.close()
+    assert command.main([*words, "store=other"]) == 2
+    told = capsys.readouterr().err
+    assert "keeps the extras env_id, skill; this policy and world tell env_id" in told
 
 
 def test_lanes_of_a_mixture_are_shared_out_equally_or_not_at_all(capsys: pytest.CaptureFixture[str]) -> None:

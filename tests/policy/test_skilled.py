@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 pytest.importorskip("minatar", reason="the extra 'minatar' is not installed")
 
+from worldmodels.core.belief import Belief
 from worldmodels.core.errors import ConfigError, SpecError
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
@@ -23,6 +25,11 @@ from worldmodels.policy.translated import Translated, in_world, translation
 MIXED = Mixture(MinAtar(unify="semantic", actions="full", time_limit=12), ("breakout", "freeway"))
 
 
+@dataclass(frozen=True)
+class Mind(Belief):
+    sum: torch.Tensor
+
+
 class Counting:
     """Chooses by the planes, how many steps it has lived in this episode, and how often it was asked of the lane."""
 
@@ -32,13 +39,13 @@ class Counting:
         self.size, self.salt, self.asked = spec.action_size, salt, []
 
     def initial(self, width):
-        return torch.zeros(width, dtype=torch.int64), {"steps": np.zeros(width, np.int64)}
+        return Mind(torch.zeros(width, dtype=torch.int64)), {"steps": np.zeros(width, np.int64)}
 
     def act(self, obs, first, memory, *, explore, rng):
         self.asked.append(len(first))
-        total, steps = memory[0], np.where(first, 0, memory[1]["steps"]) + 1
+        total, steps = memory[0].sum, np.where(first, 0, memory[1]["steps"]) + 1
         total = torch.where(torch.from_numpy(first), 0, total) + torch.from_numpy(obs["grid"].sum((1, 2, 3)))
-        return (total.numpy() * self.salt + steps) % self.size, (total, {"steps": steps}), {}
+        return (total.numpy() * self.salt + steps) % self.size, (Mind(total), {"steps": steps}), {}
 
 
 def agents(games=("breakout", "freeway"), each: int = 2) -> list[Agent]:

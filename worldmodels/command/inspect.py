@@ -98,19 +98,30 @@ def summary(store: EpisodeStore, held_out: float = 0.1, seed: int = 0) -> dict[s
 
 
 def contact_sheet(store: EpisodeStore, obs: str | None, rows: int, columns: int) -> np.ndarray:
-    """An episode per row, evenly chosen, and evenly spaced moments of it from the first to the last observation."""
+    """An episode per row, evenly chosen, and evenly spaced moments of it from the first to the last observation.
+
+    Of a mixture, each world has as many rows.
+    """
     name = obs or next((n for n, spec in store.spec.obs.items() if spec.kind != "vector"), next(iter(store.spec.obs)))
     if name not in store.spec.obs:
         raise ConfigError(f"no observation {name!r}", f"one of {', '.join(store.spec.obs)}", "give another --obs")
-    numbers = store.episodes.number
-    if not len(numbers):
+    if not len(store):
         raise StoreError(f"{store.folder} is empty", "at least one episode", "record more first")
-    chosen = np.sort(numbers)[np.unique(np.linspace(0, len(numbers) - 1, rows).round().astype(int))]
     frames: list[np.ndarray] = []
-    for number in chosen.tolist():
+    for number in _chosen(store, rows):
         seen = store[number].obs[name]
         frames.append(draw(store.spec.obs[name], seen[np.linspace(0, len(seen) - 1, columns).round().astype(int)]))
     return sheet(fit(np.concatenate(frames), 64), columns)
+
+
+def _chosen(store: EpisodeStore, rows: int) -> list[int]:
+    """Numbers of episodes."""
+    numbers, labels = store.episodes.number, store.labels()
+    groups = [numbers] if labels is None else [numbers[labels == label] for label in np.unique(labels)]
+    each = max(rows // len(groups), 1)
+    places = [np.unique(np.linspace(0, len(group) - 1, each).round().astype(int)) for group in groups]
+    chosen = [np.sort(group)[place] for group, place in zip(groups, places, strict=True)]
+    return np.concatenate(chosen).tolist()
 
 
 def _positive(text: str) -> int:

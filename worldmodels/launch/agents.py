@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -60,6 +61,7 @@ def _of(folder: Folder, wanted: Sequence[str]) -> list[Agent]:
 
 def _agent(folder: Folder, name: str) -> Agent:
     run = load(folder.path, name)
-    updates = int(checkpoint.read(checkpoint.find(folder, name))["global_step"])
+    named = re.fullmatch(r"update_(\d+)", name)
+    updates = int(named[1]) if named else int(checkpoint.read(checkpoint.find(folder, name))["global_step"])
     with torch.no_grad():
         return Agent(run.policy(), run.spec, updates, f"{folder.path}:{name}")

@@ -88,6 +88,13 @@ def _opened(folder: Path, driver: Driver, actors: Actors) -> EpisodeStore:
     ]
     if store.spec.worlds != driver.spec.worlds:
         changed = [f"worlds: {_listed(store.spec)} in the store, {_listed(driver.spec)} here"]
+    if set(store.extras) != set(driver.extras):
+        store.close()
+        raise ConfigError(
+            f"{folder} keeps the extras {_names(store.extras)}; this policy and world tell {_names(driver.extras)}",
+            "a policy that tells the same of each step",
+            "give store=<another folder>; random steps at the beginning are prefill=<count>",
+        )
     if changed:
         store.close()
         raise ConfigError(
@@ -96,6 +103,10 @@ def _opened(folder: Path, driver: Driver, actors: Actors) -> EpisodeStore:
             "undo the change, or give store=<another folder>",
         )
     return store
+
+
+def _names(extras: Mapping[str, Any]) -> str:
+    return ", ".join(extras) or "none"
 
 
 def _listed(spec: EnvSpec) -> str:
