@@ -46,6 +46,17 @@ def test_half_precision_outputs_are_compared_in_single_precision(array):
     assert torch.equal(loss(array, value, obs), loss(array, value.float(), obs))
 
 
+def test_gradients_of_squared_errors_are_those_of_the_formula():
+    obs, upstream = torch.randint(256, (5, 2, 3, 3), dtype=torch.uint8), torch.randn(5)
+    value = torch.randn(5, 2, 3, 3, requires_grad=True)
+    (grad,) = torch.autograd.grad(loss(IMAGE, value, obs), value, upstream)
+    p = 1 / (1 + (-value.detach()).exp())
+    torch.testing.assert_close(grad, upstream.view(5, 1, 1, 1) * 2 * (p - obs / 255) * p * (1 - p))
+    number, told = torch.tensor([2.0, 3.0], requires_grad=True), torch.tensor([2.0, 5.0])
+    (grad,) = torch.autograd.grad(loss(ArraySpec((), "float32"), number, told, NORMAL), number, torch.ones(2))
+    torch.testing.assert_close(grad, torch.tensor([0.0, -2.0]))  # no nan where nothing is missed
+
+
 NORMAL = Likelihood(image="normal", planes="normal", symbols="normal", vector="normal")
 
 

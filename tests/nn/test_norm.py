@@ -29,6 +29,20 @@ def test_layer_norm_over_channels_equals_torch_on_channels_last():
     torch.testing.assert_close(norm(x), expected)
 
 
+@pytest.mark.parametrize("few", [2, 4])
+def test_layer_norm_of_many_short_rows_equals_torch(few):
+    rng = torch.Generator().manual_seed(0)
+    draws = [torch.randn(64, 32, 16, few, generator=rng) * 3 for _ in range(2)]
+    norm, found = LayerNorm(few), []
+    norm.weight.data, norm.bias.data = torch.randn(few, generator=rng), torch.randn(few, generator=rng)
+    for function in (lambda x: nn.functional.layer_norm(x, (few,), norm.weight, norm.bias, 1e-3), norm):
+        x = draws[0].clone().requires_grad_()
+        out = function(x)
+        found.append((out, *torch.autograd.grad(out, [x, *norm.parameters()], draws[1])))
+    for theirs, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
 def test_norms_keep_half_precision_but_compute_in_single():
     x = torch.full((4, 8), 300.0, dtype=torch.float16)  # 300 ** 2 overflows float16
     for axis in (-1, -2):

@@ -44,7 +44,7 @@ def to_float(spec: ArraySpec, array: Shaped[Tensor, "*N"]) -> Float32[Tensor, "*
         array = torch.cat(parts, -1)
     picture = array.float()
     if spec.kind == "image" and spec.dtype == "uint8":
-        picture = picture / 255
+        picture = picture.div_(255) if picture is not array else picture / 255
     return picture.movedim(-1, -3)
 
 

@@ -15,6 +15,8 @@ from worldmodels.core.errors import ConfigError
 
 NormKind = Literal["rms", "layer", "none"]
 
+_SHORT, _MANY = 16, 2**14  # numbers
+
 
 class RMSNorm(nn.Module):
     """Divides by the root mean square over one axis, then scales; computed in float32."""
@@ -73,7 +75,24 @@ class LayerNorm(nn.Module):
         return _over_rows(self._rows, x, self.axis)
 
     def _rows(self, x: Float32[Tensor, "*N C"]) -> Float32[Tensor, "*N C"]:
+        if x.device.type == "cpu" and x.shape[-1] in (2, 4) and x.numel() % _SHORT == 0 and x.numel() > _MANY:
+            return _short_rows(x, self.weight, self.bias, self.eps)
         return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+def _short_rows(
+    x: Float32[Tensor, "*N C"], weight: Float32[Tensor, " C"], bias: Float32[Tensor, " C"], eps: float
+) -> Float32[Tensor, "*N C"]:
+    """layer_norm of many rows of 2 or 4, for which torch's own takes several times as long on the CPU.
+
+    Several rows make one, and a product with a block-diagonal matrix takes the mean of each.
+    """
+    few = weight.numel()
+    mean = torch.block_diag(*[torch.full((few, few), 1 / few)] * (_SHORT // few))
+    rows = x.reshape(-1, _SHORT)
+    centred = torch.addmm(rows, rows, mean, alpha=-1)
+    unit = centred * (centred.square() @ mean + eps).rsqrt()
+    return torch.addcmul(bias.repeat(_SHORT // few), unit, weight.repeat(_SHORT // few)).reshape(x.shape)
 
 
 def _over_rows(norm: Callable[[Tensor], Tensor], x: Float[Tensor, "*N"], axis: int) -> Float[Tensor, "*N"]:
