@@ -6,7 +6,7 @@ Values come in the layout at rest, (..., h, w, C) or (..., *shape), and are comp
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Float32, Shaped
