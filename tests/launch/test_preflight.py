@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from worldmodels.core.spec import ArraySpec
 from worldmodels.env.minatar import MinAtar
 from worldmodels.launch import preflight as module
 from worldmodels.launch.preflight import GIB, Preflight, preflight, store_bytes, weights_bytes
@@ -58,6 +59,11 @@ def test_episodes_are_counted_in_bytes() -> None:
     limited = {"updates": None, "env_steps": 300, "hours": None}
     assert store_bytes(config(budget=limited), SPEC) == 300 * per_step
     assert store_bytes(config(env=None), SPEC) == 0
+
+
+def test_beliefs_are_counted_twice_as_each_may_lie_in_two_places() -> None:
+    kept = [ArraySpec((2048,), "float16"), ArraySpec((32,), "uint8")]
+    assert store_bytes(config(), SPEC, kept) - store_bytes(config(), SPEC) == 2000 * 2 * (4096 + 32)
 
 
 def test_weights_are_counted_with_gradient_and_moments() -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import torch
 from torch import nn
 
-from worldmodels.core.spec import EnvSpec
+from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.data.latents import told
 
 GIB = 2**30
 
@@ -29,14 +30,14 @@ class Preflight:
 def preflight(config: Mapping[str, Any], stage: nn.Module, spec: EnvSpec, folder: Path) -> Preflight:
     """Device, memory, disk and threads: needed against free."""
     accelerator = str(config["trainer"].get("accelerator", "auto"))
-    memory, disk = weights_bytes(stage), store_bytes(config, spec)
+    memory, disk = weights_bytes(stage), store_bytes(config, spec, _beliefs(config, stage))
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()
     free_memory = torch.cuda.mem_get_info()[0] if on_gpu else psutil.virtual_memory().available
     free_disk = shutil.disk_usage(_existing(folder)).free
     lines = [
         f"device   {_device(on_gpu)}, {torch.get_num_threads()} of {os.cpu_count()} threads",
         f"memory   {_gib(memory)} for weights, gradients and optimizer; {_gib(free_memory)} free",
-        f"disk     up to {_gib(disk)} for episodes; {_gib(free_disk)} free",
+        f"disk     up to {_gib(disk)} for {_what(config)}; {_gib(free_disk)} free",
     ]
     warnings = []
     if torch.cuda.is_available() and accelerator == "cpu":
@@ -46,7 +47,9 @@ def preflight(config: Mapping[str, Any], stage: nn.Module, spec: EnvSpec, folder
             f"the stage needs {_gib(memory)} of memory, {_gib(free_memory)} are free; choose a smaller model"
         )
     if disk > free_disk:
-        warnings.append(f"episodes may take {_gib(disk)}, {_gib(free_disk)} are free; set paths.runs to a larger disk")
+        warnings.append(
+            f"{_what(config)} may take {_gib(disk)}, {_gib(free_disk)} are free; set paths.runs to a larger disk"
+        )
     if torch.get_num_threads() > (os.cpu_count() or 1):
         warnings.append(f"{torch.get_num_threads()} threads on {os.cpu_count()} cores; set threads={os.cpu_count()}")
     return Preflight(lines, warnings)
@@ -58,8 +61,11 @@ def weights_bytes(stage: nn.Module) -> int:
     return 4 * parameters + sum(b.numel() * b.element_size() for b in stage.buffers())
 
 
-def store_bytes(config: Mapping[str, Any], spec: EnvSpec) -> int:
-    """What the episodes of the whole run take on disk; 0 where no world is stepped, or no end is known."""
+def store_bytes(config: Mapping[str, Any], spec: EnvSpec, beliefs: Collection[ArraySpec] = ()) -> int:
+    """What the episodes of the whole run take on disk; 0 where no world is stepped, or no end is known.
+
+    `beliefs` are kept of every step beside it, in up to two places (`data.latents`).
+    """
     budget, data = config["budget"], config["data"]
     steps = budget.get("env_steps")
     if steps is None and budget.get("updates") is not None:
@@ -68,7 +74,19 @@ def store_bytes(config: Mapping[str, Any], spec: EnvSpec) -> int:
         return 0
     arrays = [*spec.obs.values(), *spec.extras.values(), spec.action]
     per_step = sum(array.zeros().nbytes for array in arrays) + 6  # reward and two flags
+    per_step += 2 * sum(array.zeros().nbytes for array in beliefs)
     return int(steps) * per_step
+
+
+def _beliefs(config: Mapping[str, Any], stage: nn.Module) -> list[ArraySpec]:
+    """What is kept of a step's belief, if anything."""
+    if not config["data"].get("replay_context"):
+        return []
+    return list(told(cast(Any, stage).policy().telling().extras).values())
+
+
+def _what(config: Mapping[str, Any]) -> str:
+    return "episodes and beliefs" if config["data"].get("replay_context") else "episodes"
 
 
 def _device(on_gpu: bool) -> str:
