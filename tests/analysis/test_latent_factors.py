@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,15 +148,15 @@ def test_a_run_is_analysed_by_one_command_and_stays_as_it_is(
     assert found["readout"]["0_x"]["trained"] == pytest.approx(found["readout"]["0_x"]["untrained"], abs=0.3)
 
 
-def drawing_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures take most of the time."""
-    monkeypatch.setattr("worldmodels.analysis.factors_page.write", lambda *_: {"numbers": 1})
+def answering(monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any]) -> None:
+    """Another analysis in the place of ours, where only the asking matters."""
+    monkeypatch.setattr(LatentFactors, "__call__", answer)
 
 
 def test_the_same_question_is_answered_once_and_another_needs_a_word(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    drawing_nothing(monkeypatch)
+    answering(monkeypatch, lambda *_: {"numbers": 1})
     place = tmp_path / "out"
     assert not ask(run, f"out={place}").old
     assert ask(run, f"out={place}").old
@@ -166,11 +167,27 @@ def test_the_same_question_is_answered_once_and_another_needs_a_word(
     assert seeds == {"out": 1, "out.old-1": 0}
 
 
+def test_new_episodes_are_played_by_the_runs_policy_and_kept_with_the_answer(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    answering(monkeypatch, lambda *_: {"numbers": 1})
+    found, recipe = load(run), Dummy("dot", zoom=0)
+    found.env = recipe.make  # type: ignore[method-assign]
+    found.policy = lambda: Random(recipe.spec())  # type: ignore[method-assign]
+    monkeypatch.setattr("worldmodels.launch.analyse.load", lambda *_: found)
+    place = tmp_path / "out"
+    assert ask(run, "play=true", f"out={place}").findings == {"numbers": 1}
+    with EpisodeStore.open(place / "episodes") as store:
+        assert store.steps >= 600
+        assert store.episodes.source[0] == {"run": str(run)}
+    assert ask(run, "play=true", f"out={place}").old
+
+
 def test_what_fails_on_the_way_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: Any) -> None:
         raise RuntimeError("on the way")
 
-    monkeypatch.setattr("worldmodels.analysis.factors_page.write", fail)
+    answering(monkeypatch, fail)
     with pytest.raises(RuntimeError):
         ask(run, f"out={tmp_path / 'out'}")
     assert not list(tmp_path.iterdir())
