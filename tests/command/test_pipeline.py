@@ -17,8 +17,8 @@ ROOT = Path("runs/steps")
 STUDY: dict[str, Any] = {
     "name": "steps",
     "seeds": [0, 1],
-    "launcher": "basic",
-    "resources": {},
+    "launcher": "gpu_queue",
+    "resources": {"gpus": []},  # of the queue, which `launcher=basic` does not know
     "report": ["learners"],
     "reference": None,
     "steps": {
@@ -47,7 +47,7 @@ def write(**changes: Any) -> None:
 
 
 def sweep(*words: str) -> int:
-    return command.main(["sweep", "--config-dir", "own", "study=steps", *words])
+    return command.main(["sweep", "--config-dir", "own", "study=steps", "launcher=basic", *words])
 
 
 def statuses() -> dict[str, dict[str, Any]]:

@@ -82,16 +82,21 @@ def _of_study(config: Mapping[str, Any], study: Mapping[str, Any]) -> Sweep:
     file = folder / ".runs.json"
     write_text(file, json.dumps(lines, indent=1) + "\n")
     argv = _train(config, str(study["name"]), config["launcher"] or study["launcher"])
-    options = {**(study["resources"] or {}), **config["resources"]}
+    options = _resources(config, study)
     # The study's words come before those of the command line, which may say otherwise.
     return Sweep([*argv, *_listed("words", file), *_options(options), *study["words"]], folder)
 
 
 def _launching(config: Mapping[str, Any], study: Mapping[str, Any]) -> list[str]:
     """What every multirun of a study of steps is told of its launcher."""
-    options = {**(study.get("resources") or {}), **config["resources"]}
     launcher = config["launcher"] or study.get("launcher") or "gpu_queue"
-    return ["hydra/sweeper=json_list", f"hydra/launcher={launcher}", *_options(options)]
+    return ["hydra/sweeper=json_list", f"hydra/launcher={launcher}", *_options(_resources(config, study))]
+
+
+def _resources(config: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the launcher. Those of the study are for its own one: another would not know them."""
+    own = config["launcher"] in (None, study.get("launcher"))
+    return {**((study.get("resources") or {}) if own else {}), **config["resources"]}
 
 
 def study_lines(study: Mapping[str, Any]) -> list[list[str]]:

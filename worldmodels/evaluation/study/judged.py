@@ -31,9 +31,9 @@ TOLD = {  # by table: its title, and what it holds
     ),
     "kl": (
         "What the same models did not expect",
-        "KL divergence of what they believe after looking from what they believed before, in nats per frame, on the same "
-        "windows: what a recurrence that can not follow the game leaves to be seen. A model that tells nothing apart has "
-        "little of it, too.",
+        "KL divergence of what they believe after looking from what they believed before, in nats per frame, on the "
+        "same windows: what a recurrence that can not follow the game leaves to be seen. A model that tells nothing "
+        "apart has little of it, too.",
     ),
 }
 
