@@ -7,12 +7,15 @@ worldmodels sweep config_file=<list.json> [gpus=[0,1]] [option=<value> ...] [<wo
     worldmodels sweep study=model_free_minatar launcher=joblib seeds=[0,1]      on all cores, with two seeds
     worldmodels sweep study=demo_seeds budget.updates=500        any other word is for all runs: each is shorter
     worldmodels sweep study=demo_seeds launcher=submitit_slurm +resources.partition=gpu +resources.timeout_min=60
+    worldmodels sweep study=transfer_minatar                     several steps, each begun with the folders of others
+    worldmodels sweep study=transfer_minatar dreamer:budget.updates=1000        a word for the runs of one step
     worldmodels sweep config_file=sweep.json gpus=[0,1,2,3] timeout=36000 max_processes_per_gpu=2
     worldmodels sweep --cfg job                                  print all options
 
 A study is a YAML in conf/studies/ (or in <folder>/studies/, with --config-dir <folder>): words for all runs, a grid or
-a list, seeds, a launcher. A list is a JSON file of objects of dotted keys, one per run; it runs in the GPU queue unless
-`launcher` says otherwise. The same command goes on where it stopped: finished runs are skipped, others continue.
+a list, seeds, a launcher; or several steps of such, see docs/transfer.md. A list is a JSON file of objects of dotted
+keys, one per run; it runs in the GPU queue unless `launcher` says otherwise. The same command goes on where it stopped:
+finished runs are skipped, others continue.
 
 Exit codes: 0 all runs finished, 1 some failed, 2 something to mend, 130 or 143 stopped by Ctrl-C or SIGTERM.
 """

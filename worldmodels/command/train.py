@@ -5,6 +5,7 @@ worldmodels train [+experiment=<name>] [group=<choice> ...] [option=<value> ...]
     worldmodels train                                  the demo: Dreamer on MinAtar Breakout
     worldmodels train +experiment=dqn_minatar seed=1   a named experiment with another seed
     worldmodels train budget.updates=100 name=short    fewer updates, in a folder named "short"
+    worldmodels train init=runs/<study>/<name>         begin with its weights; init.modules=[encoder,rssm] with some
     worldmodels train force=true                       start over; the old folder is kept beside the new one
     worldmodels train --cfg job                        print the config and leave
     worldmodels train --config-dir <folder>            also look for configs in a folder of yours
