@@ -19,6 +19,7 @@ from worldmodels.callback.interrupt import Interrupt
 from worldmodels.callback.meter import Meter
 from worldmodels.callback.moment import find, stream
 from worldmodels.callback.score import acts
+from worldmodels.core.allocator import keep_freed_memory
 from worldmodels.core.files import write_text
 from worldmodels.data.lock import Lock
 from worldmodels.evaluation.page import write_page
@@ -100,6 +101,7 @@ def _run(cfg: DictConfig, config: dict[str, Any], folder: Folder) -> Outcome:
     _quiet()
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
+    keep_freed_memory()
     parts = build(cfg, config, folder)
     resumed = folder.last if folder.last.is_file() else None
     begun = None if resumed else init.begin(config, parts.stage, parts.spec)
