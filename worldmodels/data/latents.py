@@ -171,11 +171,13 @@ class Latents:
         here: Bool[np.ndarray, " n"],
         values: Mapping[str, np.ndarray],
     ) -> None:
-        """The rows that are here, one write for each run of consecutive ones."""
+        """The rows that are here, one write for each run of consecutive ones with consecutive values."""
         if not here.any():
             return
         rows, chosen = rows[here], chosen[here]
+        at = np.concatenate([[0], np.flatnonzero((np.diff(rows) != 1) | (np.diff(chosen) != 1)) + 1])
+        runs = list(zip(rows[at].tolist(), chosen[at].tolist(), np.diff(at, append=len(rows)).tolist(), strict=True))
         for name, column in columns.items():
-            array = values[name][chosen].astype(column.dtype, copy=False)
-            for at, row, count in Rows(rows).runs:
-                column.write(row, [array[at : at + count]])
+            array = values[name]
+            for row, first, count in runs:
+                column.write(row, [array[first : first + count].astype(column.dtype, copy=False)])

@@ -99,7 +99,9 @@ class Replayed(Recall):
         new[:, 0] &= ~batch.known | batch.first[:, 0]
         at = new.numpy()
         rows = self.sampler.rows(store, batch.key)[at]
-        self.latents.put(rows, {name: value.cpu().numpy()[at] for name, value in beliefs.items()})
+        # torch rounds many times as fast as numpy, and on its device, before the way to the CPU.
+        small = {name: beliefs[name].to(getattr(torch, spec.dtype)) for name, spec in self.latents.arrays.items()}
+        self.latents.put(rows, {name: value.cpu().numpy()[at] for name, value in small.items()})
 
     def snapshot(self) -> dict[str, Any]:
         return self.latents.snapshot()
