@@ -191,6 +191,12 @@ def test_planes_of_minatar_have_their_names():
     assert plane_names(numbered, "grid")[:4] == ["paddle", "ball", "trail", "brick"]
 
 
+def test_objects_of_minigrid_have_their_names():
+    spec = EnvSpec("minigrid/x", {"symbols": ArraySpec((7, 7, 3), "uint8", "symbols", (11, 6, 3))}, 7)
+    assert plane_names(spec, "symbols")[7] == "goal"
+    assert len(plane_names(spec, "symbols")) == 10
+
+
 def test_images_are_features_of_mean_colours_and_no_variables(tmp_path: Path):
     image = np.random.default_rng(0).integers(256, size=(4, 48, 32, 3)).astype(np.uint8)
     moments = grids(EnvSpec("x", {"image": ArraySpec((48, 32, 3), "uint8", "image")}, 1), {"image": image}, tmp_path)

@@ -9,7 +9,7 @@ pytest.importorskip("minigrid")
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.env.minigrid import MiniGrid
-from worldmodels.env.minigrid_truth import ABSENT, NEVER, in_view
+from worldmodels.env.minigrid_truth import ABSENT, NEVER, OBJECTS, in_view
 
 
 def played(recipe: MiniGrid, steps: int, seed: int = 0):
@@ -22,6 +22,12 @@ def played(recipe: MiniGrid, steps: int, seed: int = 0):
         yield world, told, action
         if terminated or truncated:
             world.reset()
+
+
+def test_objects_are_numbered_as_minigrid_does():
+    from minigrid.core.constants import OBJECT_TO_IDX
+
+    assert {name: number for number, name in enumerate(OBJECTS)} == OBJECT_TO_IDX
 
 
 def test_nothing_is_told_unless_asked():

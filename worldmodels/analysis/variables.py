@@ -12,6 +12,7 @@ from worldmodels.analysis.linear import FLAT
 from worldmodels.analysis.moments import Moments
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.env.minigrid_truth import OBJECTS
 from worldmodels.env.planes import MEANING, MEANINGS, MOST
 
 MOST_ENTRIES = 64  # of a vector or an extra that are variables each
@@ -73,6 +74,8 @@ def plane_names(spec: EnvSpec, name: str) -> list[str]:
         return own + [f"empty_{n}" for n in range(len(own), count)]
     if name == "grid" and count == len(MEANINGS):
         return list(MEANINGS)
+    if spec.name.startswith("minigrid/") and array.classes[:1] == (len(OBJECTS),):
+        return list(OBJECTS[1:])
     return [f"{n}" for n in range(1 if array.kind == "symbols" else 0, count + (array.kind == "symbols"))]
 
 

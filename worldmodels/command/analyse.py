@@ -72,9 +72,11 @@ def _print(outcome: Outcome) -> None:
     console, found = Console(highlight=False), outcome.findings
     if "readout" in found:
         kinds = ("trained", "untrained", "shuffled", "frame")
-        console.print("correlations on held-out episodes: of all features by lines, and of the best single one,")
-        console.print("which is so many times that of the untrained network's, and of a feature by chance")
-        table = Table("", *kinds, "single", "x untrained", "x chance", box=None, header_style="dim")
+        console.print("correlations on held-out episodes: lines through all features; the best single")
+        console.print("feature, and how many times the untrained one's, or that of one by chance, it is")
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        for name in ("", *kinds, "single", "/untr.", "/chance"):
+            table.add_column(name, no_wrap=True, justify="right" if name else "left")
         best = sorted(found["readout"], key=lambda name: -(found["readout"][name]["trained"] or 0))
         for name in best[:SHOWN]:
             alone = found["single"][name]

@@ -10,6 +10,8 @@ from jaxtyping import Bool, Int
 from worldmodels.core.experience import Obs
 from worldmodels.core.spec import ArraySpec
 
+# What a cell's first symbol means, as MiniGrid numbers it.
+OBJECTS = ("unseen", "empty", "wall", "floor", "door", "key", "ball", "box", "goal", "lava", "agent")
 NEVER = 1_000_000  # steps since something was last seen that was not seen yet
 ABSENT = -1  # the same of a goal that does not exist
 CARRIED = (-1, -1)  # in place of column and row
