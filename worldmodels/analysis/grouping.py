@@ -15,6 +15,7 @@ from worldmodels.ops import picture
 
 COMPONENTS = 50  # principal components that distances are taken in
 EXAMPLES = 6
+HEIGHT = 84  # pixels of a frame, at most, unless it has more
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def sheet(
         _, fresh = np.unique(episode[near], return_index=True)
         near = near[np.sort(fresh)][:EXAMPLES]
         shown = np.stack([_mean(array, seen[members]), *_scaled(array, seen[near])])
-        frames = picture.fit(picture.draw(array, shown), 96)
+        frames = picture.draw(array, shown)
+        frames = picture.enlarge(frames, max(1, HEIGHT // frames.shape[-3]))
         blank = np.broadcast_to(picture.GROUND, (EXAMPLES + 1 - len(frames), *frames.shape[1:]))
         cells = [picture.pad(cell, right=10 * (at == 0)) for at, cell in enumerate(np.concatenate([frames, blank]))]
         words = picture.text(f"{k + 1}:  {len(members) / len(x):.1%}")
