@@ -32,7 +32,7 @@ def save(path: Path, held: object, *, legacy: bool = False) -> Path:
     whole = io.BytesIO()
     torch.save(held, whole, _use_new_zipfile_serialization=not legacy)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(whole.getvalue(), 1))
+    path.write_bytes(gzip.compress(whole.getvalue(), 0))
     return path
 
 
@@ -64,9 +64,9 @@ def plain_forward(weights: dict[str, torch.Tensor], frames: np.ndarray) -> torch
     return torch.stack(parts, 1)
 
 
-@pytest.mark.parametrize("actions", GAMES)
-@pytest.mark.parametrize("atoms", [0, 51])
-@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    ("actions", "atoms", "legacy"), [(4, 0, False), (6, 0, True), (18, 0, False), (4, 51, True), (18, 51, False)]
+)
 def test_a_published_file_gives_the_values_of_a_plain_forward_pass(tmp_path, actions, atoms, legacy):
     weights = atari_weights(actions, atoms)
     path = save(tmp_path / "model_00300000.gz", {"estimator_state": weights, "step": 300_000}, legacy=legacy)
@@ -105,15 +105,16 @@ def test_a_game_for_two_is_refused_before_ale_ends_the_process():
         Atari("warlords").spec()
 
 
-@pytest.fixture
-def downloads(tmp_path):
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory):
     """Ages 1 to 9 of two seeds for two games, whose folders are written as they come."""
+    place = tmp_path_factory.mktemp("models")
     for folder, actions in (("Pong", 6), ("Breakout", 4)):
         weights = atari_weights(actions)
-        path = save(tmp_path / "DQN" / folder / "0" / "model_00000001.gz", {"estimator_state": weights})
+        path = save(place / "DQN" / folder / "0" / "model_00000001.gz", {"estimator_state": weights})
         for step in range(2, 10):
-            path.with_name(f"model_{step:08d}.gz").write_bytes(path.read_bytes())
-    return tmp_path / "DQN"
+            path.with_name(f"model_{step:08d}.gz").hardlink_to(path)
+    return place / "DQN"
 
 
 def test_agents_of_a_mixture_play_their_own_games_by_full_actions(downloads):
