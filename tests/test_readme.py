@@ -75,7 +75,7 @@ def test_the_commands_leave_what_they_promise(place: Path) -> None:
     assert (place / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in (place / "recordings").iterdir()} > {"minatar-breakout-random"}
     finished = {path.parent.parent.name for path in (place / "runs").rglob("done.json")}
-    assert finished == {path.stem for path in (conf() / "experiment").glob("*.yaml")} | {"demo_seeds"}
+    assert finished == {name for _, name in table()} | {"demo_seeds"}
     for study, runs in (("dqn_minatar", 5), ("demo_seeds", 2)):
         assert len(list((place / "runs" / study).glob("*/done.json"))) == runs
         assert (place / "runs" / study / "report" / "report.html").is_file()
@@ -109,12 +109,22 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
-def test_the_table_of_stages_is_that_of_the_configs() -> None:
-    rows = re.findall(r"^\| `(\w+)` \|[^|]*\| `(\w+)` \|", README, re.MULTILINE)
-    assert {stage for stage, _ in rows} == {path.stem for path in (conf() / "stage").glob("*.yaml")}
-    assert {name for _, name in rows} == {path.stem for path in (conf() / "experiment").glob("*.yaml")}
-    for stage, name in rows:
+def table() -> list[tuple[str, str]]:
+    """Stage and experiment of each row in README's table."""
+    return re.findall(r"^\| `(\w+)` \|[^|]*\| `(\w+)` \|", README, re.MULTILINE)
+
+
+def test_the_table_of_stages_tells_what_the_experiments_choose() -> None:
+    assert len(table()) == 4
+    for stage, name in table():
         assert f"override /stage: {stage}\n" in (conf() / "experiment" / f"{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize("group", ["stage", "experiment", "studies"])
+def test_every_stage_experiment_and_study_is_told_of(group: str) -> None:
+    pages = "".join(path.read_text() for path in [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")])
+    names = {path.stem for path in (conf() / group).glob("*.yaml")}
+    assert {name for name in names if not re.search(rf"\b{name}\b", pages)} == set()
 
 
 def test_the_extras_are_those_of_the_package() -> None:

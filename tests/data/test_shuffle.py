@@ -12,6 +12,7 @@ from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec
 from worldmodels.data.segment import SegmentStream
 from worldmodels.data.shuffle import demand_cells, permuted
+from worldmodels.launch.build import build_stage
 from worldmodels.launch.compose import config, make
 from worldmodels.launch.record import record
 
@@ -39,7 +40,9 @@ def test_windows_of_a_shuffled_recording_are_the_same_every_time_but_for_their_f
     words = [f"data.store={store[0]}", "data=segment", "data.length=4", "data.batch=3", "data.updates=2"]
 
     def batches(*more: str) -> list[torch.Tensor]:
-        stream = SegmentStream(make(config("train", [*words, *more]).data), Rng(0))
+        cfg = config("train", [*words, *more])
+        plan = make(cfg.data)
+        stream = SegmentStream(plan, build_stage(cfg, plan.spec(None)), Rng(0))
         held = [batch.obs["image"] for batch in stream.validation() or ()]
         found = [*stream]
         return [*(batch.obs["image"] for batch in found), *held, *(batch.action for batch in found)]

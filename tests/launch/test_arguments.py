@@ -184,6 +184,7 @@ def test_everything_that_is_shipped_passes(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.undo()
     for path in sorted(conf().rglob("*.yaml")):
         group = path.parent.relative_to(conf()).as_posix()
-        if group in ("env", "data", "trainer", "logger", "experiment"):
+        recorded = path.stem.startswith("record_")  # for record.py
+        if group in ("env", "data", "trainer", "logger", "experiment") and not recorded:
             plus = "+" if group == "experiment" else ""
             examine(config("train", [f"{plus}{group}={path.stem}"]), late=("paths.run",))

@@ -86,7 +86,7 @@ def test_a_moved_run_folder_still_loads(folder: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_checkpoint_is_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="one of last, best"):
+    with pytest.raises(ConfigError, match="one of best, last"):
         worldmodels.load(folder, "latest")
 
 
