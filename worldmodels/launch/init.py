@@ -64,7 +64,7 @@ def demand(options: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"init.modules=[{','.join(modules)}] of no run",
             "the run that has them",
-            "give init=runs/<study>/<name>, or begin with nothing: init.modules=[], or arm=scratch where there are arms",
+            "give init=runs/<study>/<name>, or begin with nothing: init.modules=[], or arm=scratch if there are arms",
         )
 
 
