@@ -129,12 +129,13 @@ def test_lanes_of_a_mixture_are_shared_out_equally_or_not_at_all(capsys: pytest.
     assert command.main([*words, "steps=90", "width=4"]) == 2
     assert "set width=3 or 6" in capsys.readouterr().err
     assert command.main([*words, "steps=90", "width=6"]) == 0
+    assert command.main([*words, "steps=180", "width=6", "env.base.views=[]"]) == 0, "views are not stored"
     assert command.main(["inspect", "mine", "--no-sheet", "--json"]) == 0
     worlds = json.loads(capsys.readouterr().out.partition("\n{")[2].join(["{", ""]))["worlds"]
     assert {name: of["steps"] for name, of in worlds.items()} == {
-        "minatar/breakout": 30,
-        "minatar/asterix": 30,
-        "minatar/freeway": 30,
+        "minatar/breakout": 60,
+        "minatar/asterix": 60,
+        "minatar/freeway": 60,
     }
 
 

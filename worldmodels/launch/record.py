@@ -84,7 +84,7 @@ def _opened(folder: Path, driver: Driver, actors: Actors) -> EpisodeStore:
     changed = [
         f"env.{key}: {was[key]} in the store, {now.get(key, 'absent')} here"
         for key in was
-        if was[key] != now.get(key, ...)
+        if was[key] != now.get(key, ...) and key.rpartition(".")[2] != "views"  # which nobody stores
     ]
     if store.spec.worlds != driver.spec.worlds:
         changed = [f"worlds: {_listed(store.spec)} in the store, {_listed(driver.spec)} here"]

@@ -42,6 +42,8 @@ class Skilled:
     def __init__(
         self, spec: EnvSpec, agents: Sequence[Agent], *, epsilon: float = 0.0, greedy: bool = True, do: str = ""
     ) -> None:
+        if not spec.discrete:
+            raise ConfigError(f"{spec.name} has continuous actions", "numbered actions", "record one run: run=<folder>")
         self.epsilon, self.greedy = epsilon, greedy
         names = spec.worlds or (spec.name,)
         self.agents = [agent for agent in agents if agent.spec.name in names]
