@@ -12,7 +12,7 @@ from worldmodels.core.belief import Belief, Prediction
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
 from worldmodels.core.spec import ArraySpec, EnvSpec
-from worldmodels.evaluation.film import BLIND, SEEING, Shot, curve, film, shoot, strip
+from worldmodels.evaluation.film import BLIND, SEEING, Shot, curve, film, filmable, shoot, strip
 from worldmodels.ops import picture
 
 WIDTH = 6
@@ -176,3 +176,15 @@ def test_the_strip_begins_with_the_last_moment_seen_and_ends_with_the_last_imagi
         drawn = picture.fit(picture.draw(PLANES, taken.real[0, m]), 24)
         found = np.lib.stride_tricks.sliding_window_view(page, drawn.shape)[:, :, 0]
         assert (found == drawn).all((2, 3, 4)).any() == there
+
+
+def test_what_is_not_decoded_can_not_be_filmed():
+    class Blind(Dot):
+        def decode(self, belief):
+            return Prediction(None, torch.zeros(len(belief.at)))
+
+    assert filmable(Dot(), "grid")
+    assert not filmable(Dot(), "sound")
+    assert not filmable(Blind(), "grid")
+    with pytest.raises(ConfigError, match="decoder"):
+        shoot(Blind(), batch(), context=3, horizon=4, rng=torch.Generator())
