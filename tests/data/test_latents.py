@@ -80,6 +80,18 @@ def test_whatever_happens_a_restore_brings_back_the_newest_snapshot(tmp_path_fac
     table.close()
 
 
+def test_a_row_that_changes_twice_after_a_snapshot_leaves_what_that_saw(tmp_path):
+    table = Latents(tmp_path, ARRAYS)
+    table.put(np.array([1]), beliefs([1], 1))
+    state = table.snapshot()
+    for tag in (2, 3):
+        table.put(np.array([1]), beliefs([1], tag))
+    assert read(table, 2) == {1: 3}
+    again = Latents(tmp_path, ARRAYS)
+    again.restore(state)
+    assert read(again, 2) == {1: 1}
+
+
 def test_a_snapshot_loads_without_pickle_and_takes_two_bits_a_row(tmp_path):
     table = Latents(tmp_path / "table", ARRAYS)
     table.put(np.arange(20_000), beliefs(np.arange(20_000), 1))

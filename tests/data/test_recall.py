@@ -198,12 +198,17 @@ def test_beliefs_are_not_in_the_store_and_their_folder_is_emptied_with_it(tmp_pa
     made, learner = stream(tmp_path, Uniform(5, 6, cross=True), replay_context=1)
     for batch in made:
         learner.see(batch)
+        made.snapshot()
     assert made.store.extras == {}
     made.close()
     again, _ = stream(tmp_path, Uniform(5, 6, cross=True), replay_context=1)
-    first = next(iter(again))
-    assert not first.known.any()  # all was lived at random
+    state = again.snapshot()  # before anything is lived
     again.close()
+    third, _ = stream(tmp_path, Uniform(5, 6, cross=True), replay_context=1)
+    third.restore(state)
+    first = next(iter(third))
+    assert not first.known.any()  # all was lived at random
+    third.close()
 
 
 def test_a_row_is_handed_what_was_believed_at_the_end_of_its_window_before(tmp_path):
