@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,10 +190,15 @@ def test_what_fails_on_the_way_leaves_nothing(run: Path, tmp_path: Path, monkeyp
     def fail(*_: Any) -> None:
         raise RuntimeError("on the way")
 
-    answering(monkeypatch, fail)
-    with pytest.raises(RuntimeError):
-        ask(run, f"out={tmp_path / 'out'}")
-    assert not list(tmp_path.iterdir())
+    def stopped(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    for way, error in ((fail, RuntimeError), (stopped, SystemExit)):
+        answering(monkeypatch, way)
+        with pytest.raises(error):
+            ask(run, f"out={tmp_path / 'out'}")
+        assert not list(tmp_path.iterdir())
 
 
 def test_what_can_not_be_analysed_is_refused_before_anything_is_written(

@@ -27,6 +27,7 @@ from worldmodels.launch.build import build_stage
 from worldmodels.launch.compose import make, plain
 from worldmodels.launch.folder import Folder
 from worldmodels.launch.numbers import ANALYSE, demand
+from worldmodels.launch.orderly import orderly
 from worldmodels.launch.restore import Run, load
 
 SUMMARY = "summary.json"
@@ -45,6 +46,11 @@ class Outcome:
 def analyse(cfg: DictConfig, name: str) -> Outcome:
     """The analysis that the config describes; the same question is answered once."""
     demand(cfg, ANALYSE)
+    with orderly():
+        return _analysed(cfg, name)
+
+
+def _analysed(cfg: DictConfig, name: str) -> Outcome:
     run = _run(cfg)
     analysis = make(cfg.analysis)
     folder = Path(cfg.out) if cfg.out else run.folder / "analysis" / name

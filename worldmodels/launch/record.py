@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from worldmodels.data.store import EpisodeStore
 from worldmodels.launch.compose import make, plain
 from worldmodels.launch.folder import flat, run_name
 from worldmodels.launch.numbers import RECORD, demand
+from worldmodels.launch.orderly import orderly
 from worldmodels.launch.restore import load
 from worldmodels.policy.scripted import Random
 from worldmodels.policy.translated import in_world
@@ -39,7 +37,7 @@ def record(cfg: DictConfig) -> tuple[Path, Summary]:
     _demand_amounts(cfg)
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
-    with _orderly():
+    with orderly():
         return _recorded(cfg)
 
 
@@ -111,23 +109,6 @@ def _names(extras: Mapping[str, Any]) -> str:
 
 def _listed(spec: EnvSpec) -> str:
     return ", ".join(spec.worlds) or spec.name
-
-
-@contextmanager
-def _orderly() -> Iterator[None]:
-    """SIGTERM ends what runs inside as Ctrl-C does: what was lived is stored on the way out."""
-
-    def leave(number: int, frame: Any) -> None:  # noqa: ARG001
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
 
 
 @dataclass(frozen=True)
