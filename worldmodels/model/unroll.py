@@ -78,16 +78,16 @@ def dream(
     horizon: int,
     *,
     rng: torch.Generator | None = None,
-) -> tuple[B_, Float[Tensor, "B H A"]]:
-    """Follow one's own choices with closed eyes: beliefs (B, H + 1, ...), actions (B, H, A).
+) -> tuple[list[B_], list[Float[Tensor, "B A"]]]:
+    """Follow one's own choices with closed eyes: the beliefs (B, ...) of H + 1 moments, and the H actions between.
 
     `choose` takes a belief (B, ...) and returns an action (B, A).
     """
-    beliefs, actions = [belief], []
+    beliefs, actions = [belief], list[Tensor]()
     for _ in range(horizon):
         actions.append(choose(beliefs[-1]))
         beliefs.append(model.imagine(beliefs[-1], actions[-1], rng=rng))
-    return stack(beliefs), torch.stack(actions, 1)
+    return beliefs, actions
 
 
 def follow(

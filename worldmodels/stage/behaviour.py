@@ -6,11 +6,13 @@ speak of values at a moment's start: the reward of arriving there is not in them
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from worldmodels.core.errors import ConfigError
@@ -76,7 +78,7 @@ class ReplayCritic:
 
 @dataclass(frozen=True)
 class Dreamt:
-    """N imagined trajectories of H actions.
+    """N imagined trajectories of H actions. In memory time comes first, see `timewise`.
 
     The critic learns through `opinion`, which passes no gradient to anything else. Only with actor_grad dynamics or
     both do returns have a gradient, which reaches the actor alone.
@@ -121,27 +123,34 @@ class Mind:
     slow: Target
 
 
+def timewise(function: Callable[..., Tensor], *args: Shaped[Tensor, "N T ..."]) -> Shaped[Tensor, "N T ..."]:
+    """A function of each moment alone, of arrays in whose memory time comes first: no step of a dream is copied."""
+    return function(*(x.transpose(0, 1) for x in args)).transpose(0, 1)
+
+
 def imagine(mind: Mind, starts: Starts, plan: Imagination, *, fading: float, slow_target: bool) -> Dreamt:
     """Dreams from the starts; each step discounts by `fading` times what the model's continuation head says."""
-    critic, blind = mind.critic, plan.actor_grad == "reinforce"
+    critic, blind, features = mind.critic, plan.actor_grad == "reinforce", list[Tensor]()
 
     def choose(belief: RSSMBelief) -> Tensor:
+        features.append(belief.feature)
         # The actor is moved by what its actions lead to, not by what it sees.
-        parameters = mind.actor(belief.feature.detach())
+        parameters = mind.actor(features[-1].detach())
         return mind.actor.sample(parameters) if blind else mind.actor.rsample(parameters)
 
     with torch.no_grad() if blind else fixed(mind.model):
-        beliefs, action = dream(mind.model, starts.belief, choose, plan.horizon)
-        feature = beliefs.feature
-        reward, cont = mind.model.reward(feature[:, 1:]), mind.model.cont(feature[:, 1:])
-    opinion = critic(feature.detach())
+        beliefs, actions = dream(mind.model, starts.belief, choose, plan.horizon)
+        feature = torch.stack([*features, beliefs[-1].feature]).transpose(0, 1)
+        action = torch.stack(actions).transpose(0, 1)
+        reward, cont = timewise(mind.model.reward, feature[:, 1:]), timewise(mind.model.cont, feature[:, 1:])
+    opinion = timewise(critic, feature.detach())
     if slow_target:
-        value = critic.mean(mind.slow(feature))
+        value = timewise(lambda x: critic.mean(mind.slow(x)), feature)
     elif blind:  # one look serves as baseline, as bootstrap, and for the critic's own loss
-        value = critic.mean(opinion.detach())
+        value = timewise(critic.mean, opinion.detach())
     else:
         with fixed(critic):
-            value = critic.mean(critic(feature))
+            value = timewise(lambda x: critic.mean(critic(x)), feature)
     returns = lambda_return(reward, value, cont, discount=fading, lam=plan.lam)
     step = fading if plan.discount_weight else fading / plan.discount
     weight = torch.cat([starts.alive[:, None], step * cont.detach()[:, :-1]], 1).cumprod(1)
@@ -152,7 +161,7 @@ def actor_loss(
     actor: ActionHead, dreamt: Dreamt, plan: Imagination, scale: Float[Tensor, ""]
 ) -> tuple[Float[Tensor, ""], Scalars]:
     """Minus the weighted gain: returns in units of `scale`, as `actor_grad` has them, and the entropy bonus."""
-    parameters = actor(dreamt.feature[:, :-1])
+    parameters = timewise(actor, dreamt.feature[:, :-1])
     entropy = actor.entropy(parameters)
     advantage = (dreamt.returns.detach() - dreamt.value[:, :-1]) / scale
     gain: Tensor = dreamt.returns / scale
@@ -171,7 +180,7 @@ def actor_loss(
 
 def critic_loss(mind: Mind, dreamt: Dreamt, slow: SlowCritic) -> Float[Tensor, ""]:
     """What the critic's opinion costs against the lambda returns and, to keep it calm, against its slow copy's."""
-    each = _against(mind, dreamt.opinion[:, :-1], dreamt.returns, dreamt.feature[:, :-1], slow)
+    each = timewise(partial(_against, mind, slow), dreamt.opinion[:, :-1], dreamt.returns, dreamt.feature[:, :-1])
     return (dreamt.weight * each).mean()
 
 
@@ -193,7 +202,7 @@ def replay_loss(
         known = dreams.view_as(known) if starts.place is None else _placed(known, starts.place, dreams)
         cont = (~batch.terminated).to(known.dtype)
         returns = lambda_return(batch.reward, known, cont, discount=discount, lam=lam, mask=batch.mask)
-    each = _against(mind, opinion[:, :-1], returns, feature[:, :-1], slow)
+    each = _against(mind, slow, opinion[:, :-1], returns, feature[:, :-1])
     return masked_mean(each, batch.mask & learned.seen[:, :-1])
 
 
@@ -202,7 +211,7 @@ def _placed(known: Tensor, place: Tensor, values: Tensor) -> Tensor:
 
 
 def _against(
-    mind: Mind, opinion: Float[Tensor, "B T K"], returns: Float[Tensor, "B T"], feature: Tensor, slow: SlowCritic
+    mind: Mind, slow: SlowCritic, opinion: Float[Tensor, "B T K"], returns: Float[Tensor, "B T"], feature: Tensor
 ) -> Float[Tensor, "B T"]:
     loss = mind.critic.loss(opinion, returns.detach())
     if slow.reg == 0:
