@@ -41,8 +41,8 @@ class Found:
 
 
 def times(one: float, other: float) -> float | None:
-    """How many times as strong; None where the other is nothing."""
-    return one / other if other > 1e-3 else None
+    """How many times as strong; None where either is nothing."""
+    return one / other if min(one, other) > 1e-3 else None
 
 
 def _middle(several: Sequence[Correlation]) -> Correlation:
