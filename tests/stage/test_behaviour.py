@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from worldmodels.model.recall import keep
 from worldmodels.nn.heads import NormalHead
 from worldmodels.ops.bins import two_hot
 from worldmodels.stage.behaviour import (
@@ -192,6 +193,16 @@ def test_the_gradient_of_dynamics_is_that_of_the_return_in_the_actions(slow_targ
         assert slope[i].item() == pytest.approx((found[0] - found[1]) / 2e-2, rel=0.02, abs=1e-3)
 
 
+@pytest.mark.parametrize("way", ["dynamics", "both"])
+def test_what_the_actor_sees_in_a_dream_passes_no_gradient(way):
+    """It is moved by what its actions lead to, not by how they make it see."""
+    stage, plan, seen = dreams.dreamer(), replace(dreams.PLAN, actor_grad=way), []
+    stage.actor.register_forward_pre_hook(lambda module, args: seen.append(args[0].requires_grad))
+    dreamt = dream(stage, plan)
+    assert dreamt.returns.requires_grad
+    assert seen == [False] * plan.horizon
+
+
 def test_the_mix_of_both_gradients_is_a_weighted_mean():
     stage = dreams.dreamer()
     grads = {}
@@ -214,10 +225,17 @@ def naive_replay(stage, learned, value, plan, b, t):
     return batch.reward[b, t] + going * ((1 - plan.lam) * value[b, t + 1] + plan.lam * ahead)
 
 
+@pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("count", ["all", 5])
-def test_the_replay_critic_learns_real_steps_that_bootstrap_from_dreams(count):
-    stage, plan = dreams.dreamer(), replace(dreams.PLAN, starts=count)
-    learned = stage.look(dreams.batch())
+def test_the_replay_critic_learns_real_steps_that_bootstrap_from_dreams(count, known):
+    """But for steps from a moment whose belief was only recalled."""
+    stage, plan, batch = dreams.dreamer(), replace(dreams.PLAN, starts=count), dreams.batch()
+    if known:
+        before = keep(stage.model, stage.look(batch).beliefs.map(lambda x: x[:, 3]))
+        batch = replace(
+            batch, first=batch.first & (torch.arange(7) > 0), recalled=before, known=torch.tensor([1, 0]) > 0
+        )
+    learned = stage.look(batch)
     starts = choose_starts(learned, count)
     dreamt = imagine(stage.mind, starts, plan, fading=0.9, slow_target=False)
     feature = learned.beliefs.feature
@@ -227,6 +245,8 @@ def test_the_replay_critic_learns_real_steps_that_bootstrap_from_dreams(count):
         value[b, t] = dreamt.returns[n, 0]
     total, count = 0.0, 0
     for b, t in learned.batch.mask.nonzero().tolist():
+        if known and (b, t) == (0, 0):
+            continue
         opinion = stage.critic(feature[b, t]).log_softmax(-1)
         calm = stage.critic.mean(stage.slow_critic(feature[b, t]))
         for goal in (naive_replay(stage, learned, value, plan, b, t), calm):
