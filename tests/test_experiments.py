@@ -36,6 +36,8 @@ SMALL = {
 MODEL = {  # of experiments with a world model, whatever the size of theirs
     "data.length": 8,
     "data.sampler.length": 8,
+    "data.width": 2,
+    "data.warmup": 64,
     "model.recurrence.deter": 32,
     "model.recurrence.hidden": 8,
     "model.recurrence.stoch": 4,
@@ -46,7 +48,8 @@ MODEL = {  # of experiments with a world model, whatever the size of theirs
 }
 NAMES = sorted(path.stem for path in (conf() / "experiment").glob("*.yaml"))
 TRAINED = [name for name in NAMES if not name.startswith("record_")]  # the others are for record.py
-FILMED = ("dreamer_minatar", "world_model_offline")  # one that acts and one that does not; films take long
+FILMED = ("dreamer_minatar", "world_model_offline")  # one that acts and one that does not; films and scores take long
+BARE = ["callback.film=null", "callback.score=null", "evaluation.episodes=1", "evaluation.limit=5"]
 
 
 def words(cfg: DictConfig) -> list[str]:
@@ -68,9 +71,10 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def learned(experiment: str, recording: Path, *more: str) -> Outcome:
     """Two updates of an experiment."""
     cfg = config("train", [f"+experiment={experiment}"])
-    small = [each for each in words(cfg) if experiment in FILMED or "callback.film" not in each]
-    overrides = [f"+experiment={experiment}", *small, *more]
-    overrides += [] if experiment in FILMED else ["callback.film=null"]
+    overrides = [f"+experiment={experiment}", *words(cfg), *more]
+    if cfg.get("model") is not None and experiment not in FILMED:
+        shown = ("callback.film", "callback.score", "evaluation")
+        overrides = [*(word for word in overrides if not word.startswith(shown)), *BARE]
     if "store" in cfg.data:
         overrides.append(f"data.store='{recording}'")
     return train(config("train", overrides), overrides)

@@ -52,7 +52,8 @@ def _run(cfg: DictConfig, given: list[str], places: list[str], others: list[str]
 
     plan = sweep(cfg, given, places=places, words=others)
     code = plan.run(train.main) if isinstance(plan, Pipeline) else train.main([*places, *plan.argv, *others])
-    if cfg.report and code in (0, 1) and plan.folder.is_dir():
+    begun = plan.begun if isinstance(plan, Pipeline) else plan.folder.is_dir()
+    if cfg.report and code in (0, 1) and begun:
         from worldmodels.command import report
 
         report.main([str(plan.folder)])

@@ -37,6 +37,11 @@ class Pipeline:
     reported: tuple[str, ...]
     reference: str | None
 
+    @property
+    def begun(self) -> bool:
+        """There is something to report."""
+        return any(row.folder.is_dir() for step in self.steps if step.name in self.reported for row in step.rows)
+
     def run(self, train: Train) -> int:
         """Work through the steps with `train`, which takes the words of a command line. 0 if all is finished."""
         jobs = self._planned()

@@ -108,3 +108,11 @@ def test_a_reference_that_nobody_published_is_refused(study: Path) -> None:
     (study / find.STEPS).write_text(json.dumps({**told, "reference": "transfer_atari"}))
     with pytest.raises(ConfigError, match="one of transfer_minatar"):
         report([study])
+
+
+def test_a_study_whose_reported_steps_have_not_begun_says_so(tmp_path: Path) -> None:
+    (tmp_path / "dreamer").mkdir()
+    told = {"steps": ["agents", "dreamer"], "report": ["dreamer"], "reference": None}
+    (tmp_path / find.STEPS).write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match="none of the runs to report"):
+        report([tmp_path])

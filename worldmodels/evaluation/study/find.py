@@ -21,7 +21,11 @@ def runs(folders: Sequence[Path]) -> list[Run]:
     if not folders:
         raise ConfigError("no folder", "a study, or runs", "give the folder of a study, such as runs/<study>")
     found: dict[Path, Path] = {}
-    for folder in [step for each in folders for step in steps(each)]:
+    parts = [step for each in folders for step in steps(each)]
+    if not parts:
+        do = "wait for them, or report the folder of another step"
+        raise ConfigError(f"none of the runs to report in {folders[0]} has begun", "a step that has runs", do)
+    for folder in parts:
         for path in _runs_in(folder):
             found.setdefault(path.resolve(), path)
     paths = sorted(found.values())
@@ -33,7 +37,8 @@ def steps(folder: Path, *, every: bool = False) -> list[Path]:
     """The folders of the steps that a report of a study is of, or of all of them; of any other folder, itself."""
     told = _told(folder)
     names = told["steps" if every else "report"] if told else []
-    return [folder / name for name in names if (folder / name).is_dir()] if told else [folder]
+    begun = [folder / name for name in names if (folder / name).is_dir() and _children(folder / name)]
+    return begun if told else [folder]
 
 
 def reference(folder: Path) -> str | None:
