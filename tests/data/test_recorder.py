@@ -168,3 +168,19 @@ def test_an_unclear_amount_is_refused(tmp_path, amount):
     with pytest.raises(ConfigError, match="one of the two"):
         one.record(**amount)
     one.store.close()
+
+
+def test_a_second_interrupt_waits_for_what_must_stay_whole():
+    done = []
+
+    def interrupt_twice() -> None:
+        with Deferred() as interrupt:
+            signal.raise_signal(signal.SIGINT)
+            with interrupt.whole():
+                signal.raise_signal(signal.SIGINT)
+                done.append("whole")
+            done.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_twice()
+    assert done == ["whole"]

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from worldmodels.core.errors import StoreError
+from worldmodels.data.bits import Bits
 from worldmodels.data.checksum import checksum
 from worldmodels.data.column import Column, Rows
 from worldmodels.data.journal import Chunks, Line
@@ -42,21 +43,24 @@ class Sheet(Protocol):
 
 
 class Arrays:
-    """The files that a layout asks for: flat ones, and compressed ones where it says so."""
+    """The files that a layout asks for: flat ones of values or bits, and compressed ones where it says so."""
 
     def __init__(self, folder: Path, layout: Layout, *, write: bool) -> None:
         names = {f"obs.{name}" for name in layout.packed}
+        bits = set(layout.bits)
         self.packed = {
             name: Packed(folder / f"{name}.z", spec, write=write)
             for name, spec in layout.columns.items()
             if name in names
         }
         self.flat = {
-            name: Column(folder / f"{name}.raw", spec, write=write)
+            name: Bits(folder / f"{name}.bits", spec, write=write)
+            if name in bits
+            else Column(folder / f"{name}.raw", spec, write=write)
             for name, spec in layout.columns.items()
             if name not in names
         }
-        self.columns: dict[str, Column | Packed] = {**self.flat, **self.packed}
+        self.columns: dict[str, Column | Bits | Packed] = {**self.flat, **self.packed}
 
     @property
     def available(self) -> int:
@@ -67,7 +71,7 @@ class Arrays:
         """Put a sheet at `row`; its checksums, and where compressed arrays lie. OSError if the disk is full."""
         sums, packed = dict[str, int](), dict[str, Chunks]()
         for name, column in self.flat.items():
-            parts = sheet.parts(name)
+            parts = column.pack(sheet.parts(name))
             column.write(row, parts)
             sums[name] = checksum(parts)
         for name, column in self.packed.items():
@@ -101,14 +105,14 @@ class Arrays:
             column.close()
 
 
-def _stored(column: Column | Packed, line: Line) -> int | None:
+def _stored(column: Column | Bits | Packed, line: Line) -> int | None:
     try:
         return checksum(_stored_parts(column, line))
     except StoreError:
         return None
 
 
-def _stored_parts(column: Column | Packed, line: Line) -> Sequence[np.ndarray]:
+def _stored_parts(column: Column | Bits | Packed, line: Line) -> Sequence[np.ndarray]:
     if isinstance(column, Packed):
         return [column.bytes(line)]
     whole = column.read(line.row, line.rows)

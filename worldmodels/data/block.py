@@ -83,8 +83,8 @@ class Block:
         stop = over.copy()
         stop[:, -1] = True
         lane, end = np.nonzero(stop)
-        opens = np.diff(lane, prepend=-1) != 0
-        before_end = np.roll(end, 1)
+        opens, before_end = np.ones(len(lane), bool), np.zeros_like(end)
+        opens[1:], before_end[1:] = lane[1:] != lane[:-1], end[:-1]
         begin = np.where(opens, 0, before_end + 1)
         length, ended = end + 1 - begin, over[lane, end]
         row, last = placed(length, ended, self.steps)
@@ -111,7 +111,7 @@ class Block:
         """Where the lanes stand at the block's end."""
         table = self.table
         over = self._over[:, -1]
-        tail = np.flatnonzero(np.diff(table.row // (self.steps + 1), append=self.width))  # each lane's last piece
+        tail = np.searchsorted(table.row, np.arange(1, self.width + 1) * (self.steps + 1)) - 1  # each lane's last piece
         new = self.before.next + self._rank[:, -1]
         return Standing(
             number=np.where(over, new, table.number[tail]),

@@ -52,9 +52,13 @@ class Column:
         """Rows that the file has room for."""
         return os.fstat(self.file).st_size // self.row_bytes
 
-    def write(self, row: int, arrays: Sequence[np.ndarray]) -> None:
-        """Put arrays (n, ...) one behind another from `row` on. OSError if they do not fit on the disk."""
-        buffers = [np.ascontiguousarray(array) for array in arrays]
+    def pack(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The arrays (n, ...) as they lie in the file."""
+        return [np.ascontiguousarray(array) for array in arrays]
+
+    def write(self, row: int, packed: Sequence[np.ndarray]) -> None:
+        """Put packed arrays one behind another from `row` on. OSError if they do not fit on the disk."""
+        buffers = list(packed)
         offset, size = row * self.row_bytes, sum(buffer.nbytes for buffer in buffers)
         if offset + size > self.size:
             self.size = offset + size + max(_RESERVE, offset // 4)

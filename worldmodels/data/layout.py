@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ import numpy as np
 from worldmodels.core.errors import ConfigError, SpecError, StoreError
 from worldmodels.core.experience import Episode
 from worldmodels.core.spec import ArraySpec, EnvSpec, describe
+from worldmodels.data.bits import worth
 
-FORMAT = 3
+FORMAT = 4
+_OLDER = 3  # the same without bits
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,17 @@ class Layout:
     spec: EnvSpec
     extras: Mapping[str, ArraySpec] = field(default_factory=dict)
     packed: tuple[str, ...] = ()  # observations that are compressed
+    bits: tuple[str, ...] = ()  # columns whose booleans take a bit each
     origin: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def new(
+        spec: EnvSpec, extras: Mapping[str, ArraySpec], compress: Sequence[str], origin: Mapping[str, Any]
+    ) -> Layout:
+        """Of a store that is to be made: what is worth it is kept as bits."""
+        plain = Layout(spec, {**spec.extras, **extras}, tuple(compress), (), origin)
+        deflated = {f"obs.{name}" for name in plain.packed}
+        return replace(plain, bits=tuple(n for n, x in plain.columns.items() if worth(x) and n not in deflated))
 
     def __post_init__(self) -> None:
         for name, spec in self.columns.items():
@@ -80,16 +92,19 @@ class Layout:
 
     def to_json(self) -> dict[str, Any]:
         extras = {name: asdict(spec) for name, spec in self.extras.items()}
-        head = {"format": FORMAT, "spec": self.spec.to_json(), "extras": extras, "packed": list(self.packed)}
+        kept = {"packed": list(self.packed), "bits": list(self.bits)}
+        head = {"format": FORMAT, "spec": self.spec.to_json(), "extras": extras, **kept}
         return {**head, "origin": dict(self.origin)} if self.origin else head
 
     @staticmethod
     def from_json(tree: Mapping[str, Any]) -> Layout:
         """The inverse of `to_json`; StoreError for another format."""
-        if tree["format"] != FORMAT:
+        if tree["format"] not in (_OLDER, FORMAT):
             raise StoreError(f"a store of format {tree['format']}", f"format {FORMAT}", "use what it was made with")
+        bits = () if tree["format"] == _OLDER else tuple(tree["bits"])
         extras = {name: ArraySpec.from_json(spec) for name, spec in tree["extras"].items()}
-        return Layout(EnvSpec.from_json(tree["spec"]), extras, tuple(tree["packed"]), tree.get("origin", {}))
+        spec, origin = EnvSpec.from_json(tree["spec"]), tree.get("origin", {})
+        return Layout(spec, extras, tuple(tree["packed"]), bits, origin)
 
     def write(self, folder: Path) -> None:
         """Whole or not at all."""

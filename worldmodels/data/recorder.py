@@ -79,7 +79,7 @@ class Recorder:
         driver = self.driver
         missing = total - self.store.steps - driver.open
         tell = _Ticker(progress, total)
-        with Deferred() as interrupt, _Writer(self.store, driver) as writer:
+        with Deferred() as interrupt, _Writer(self.store, driver, interrupt) as writer:
             try:
                 for left in range(-(-missing // driver.width), 0, -1):
                     interrupt.check()
@@ -97,7 +97,7 @@ class Recorder:
             return
         self.driver.begin(self.store.next_number)
         limit, tell = self.driver.next_number + left, _Ticker(progress, total)
-        with Deferred() as interrupt, _Writer(self.store, self.driver, limit) as writer:
+        with Deferred() as interrupt, _Writer(self.store, self.driver, interrupt, limit) as writer:
             try:
                 while left:
                     interrupt.check()
@@ -118,15 +118,15 @@ def _ended(block: Block, limit: int) -> int:
 
 
 class _Writer:
-    """Gives blocks to the store in a thread of its own, which no interrupt reaches.
+    """Gives blocks to the store; no interrupt comes in between.
 
-    A large one is written while the next is lived: checksums and writing need no interpreter. A small one is waited
-    for, because between interpreted steps the thread would seldom get its turn. The store is the thread's alone until
-    the end of the `with`. Of episodes from `limit` on nothing is kept.
+    A large one is written in a thread of its own while the next is lived: checksums and writing need no interpreter.
+    The store is the thread's alone until `_wait`. A small one is written at once, because the other core would have to
+    fetch it first, and the thread would seldom get its turn. Of episodes from `limit` on nothing is kept.
     """
 
-    def __init__(self, store: EpisodeStore, driver: Driver, limit: int | None = None) -> None:
-        self.store, self.driver, self.limit = store, driver, limit
+    def __init__(self, store: EpisodeStore, driver: Driver, interrupt: Deferred, limit: int | None = None) -> None:
+        self.store, self.driver, self.interrupt, self.limit = store, driver, interrupt, limit
         self.thread = ThreadPoolExecutor(1, "recorder")
         self.pending: tuple[Future[None], Block] | None = None
         self.failed = False
@@ -145,10 +145,16 @@ class _Writer:
         """An error of the store comes up here, or one block late; after it nothing more is written."""
         for block in blocks:
             self._wait()
-            if not self.failed:
+            if self.failed:
+                return
+            if block.nbytes < _LARGE:
+                with self.interrupt.whole():
+                    self.failed = True  # unless all of it gets written
+                    self._write(block)
+                    self.failed = False
+                self.driver.reuse(block)
+            else:
                 self.pending = self.thread.submit(self._write, block), block
-                if block.nbytes < _LARGE:
-                    self._wait()
 
     def _write(self, block: Block) -> None:
         if self.limit is None or block.after.next <= self.limit:
@@ -159,9 +165,8 @@ class _Writer:
     def _wait(self) -> None:
         if self.pending is None:
             return
-        future, block = self.pending
+        (future, block), self.pending = self.pending, None
         failure = future.exception()
-        self.pending = None
         if failure is not None:
             self.failed = True
             raise failure

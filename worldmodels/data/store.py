@@ -65,7 +65,7 @@ class EpisodeStore:
         if (folder / "store.json").exists():
             raise StoreError(f"{folder} holds a store already", "a new folder", "open it, or choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
-        layout = Layout(spec, {**spec.extras, **(extras or {})}, tuple(compress), origin or {})
+        layout = Layout.new(spec, extras or {}, compress, origin or {})
         Arrays(folder, layout, write=True).close()
         Journal(folder / "index.jsonl", write=True).close()
         layout.write(folder)
