@@ -51,6 +51,17 @@ def test_a_preset_learns_with_all_its_parts(name: str, tmp_path: Path) -> None:
     assert all(value.isfinite().all() for value in stage.parameters())
 
 
+def test_dreamerv2_acts_and_decays_as_its_code_does() -> None:
+    """danijar/dreamerv2: a prefill of 200 thousand frames of Atari, 2e8 of which are its 5e7 steps; w *= 1 - wd."""
+    cfg = config("train", ["stage=dreamerv2"])
+    assert cfg.data.warmup * 4 == 200_000
+    stage = build_stage(cfg, make(config("train", ["env=dummy"]).env).spec())
+    groups = {group.name: group for group in stage.groups()}
+    assert groups.keys() == {"model", "actor", "critic"}
+    for group in groups.values():
+        assert group.lr * group.weight_decay == pytest.approx(1e-6)
+
+
 def test_a_preset_chooses_its_model_and_the_command_line_has_the_last_word() -> None:
     assert config("train", ["stage=r2dreamer"]).model.decoder is None
     assert config("train", ["stage=dreamerv2"]).model.recurrence.deter == 600
