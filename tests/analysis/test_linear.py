@@ -139,3 +139,12 @@ def test_a_shift_keeps_every_value_and_moves_it_far():
         values = shuffled(y, np.random.default_rng(seed)).values[:, 0]
         assert sorted(values) == list(range(100))
         assert 10 <= values[0] <= 90
+
+
+def test_what_is_seen_on_held_out_episodes_alone_takes_nothing_from_the_rest():
+    x, rng = features()
+    sides = split(EPISODE, 0.3, rng)
+    rare = np.where(sides.held, rng.standard_normal(len(x)), np.nan)
+    found = read(x, Variables(("sum", "rare"), np.stack([x @ np.arange(8.0), rare], 1)), sides, 8, rng)
+    assert found.canonical[0] > 0.999
+    assert np.isnan(found.readout[1].value)

@@ -40,7 +40,7 @@ def read(
     fitted = pearson(scaled[sides.fit], y[sides.fit])
     best = np.abs(fitted).argmax(0)
     turned = np.sign(fitted[best, np.arange(len(best))])
-    whole = np.where(np.isnan(y), np.nanmean(y[sides.fit], 0), y)
+    whole = np.where(np.isnan(y), _means(y[sides.fit]), y)
     pairs = cca.chosen(inside, whole, sides)
     held = sides.held
     variates = pairs.variates(inside[held], whole[held])[0]
@@ -52,6 +52,12 @@ def read(
         pairs.correlations(inside[held], whole[held]),
         pearson(variates, y[held]).T,
     )
+
+
+def _means(y: Float[np.ndarray, "n V"]) -> Float[np.ndarray, " V"]:
+    """Of each column where it is defined; 0 where it never is: what is seen on held-out episodes alone fits nothing."""
+    known = ~np.isnan(y)
+    return np.where(known, y, 0).sum(0) / np.maximum(known.sum(0), 1)
 
 
 def shuffled(found: Variables, rng: np.random.Generator) -> Variables:
