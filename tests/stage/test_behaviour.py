@@ -225,11 +225,15 @@ def naive_replay(stage, learned, value, plan, b, t):
     return batch.reward[b, t] + going * ((1 - plan.lam) * value[b, t + 1] + plan.lam * ahead)
 
 
+@pytest.mark.parametrize("target", [False, True])
+@pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("count", ["all", 5])
-def test_the_replay_critic_learns_real_steps_that_bootstrap_from_dreams(count, known):
-    """But for steps from a moment whose belief was only recalled."""
+def test_the_replay_critic_learns_real_steps_that_bootstrap_from_dreams(count, known, cut, target):
+    """But for steps from a moment whose belief was only recalled, and never from the episode after one that was cut."""
     stage, plan, batch = dreams.dreamer(), replace(dreams.PLAN, starts=count), dreams.batch()
+    if cut:
+        batch = replace(batch, terminated=torch.zeros_like(batch.terminated), truncated=batch.terminated)
     if known:
         before = keep(stage.model, stage.look(batch).beliefs.map(lambda x: x[:, 3]))
         batch = replace(
@@ -239,7 +243,7 @@ def test_the_replay_critic_learns_real_steps_that_bootstrap_from_dreams(count, k
     starts = choose_starts(learned, count)
     dreamt = imagine(stage.mind, starts, plan, fading=0.9, slow_target=False)
     feature = learned.beliefs.feature
-    value = stage.critic.mean(stage.critic(feature)).detach().clone()
+    value = stage.critic.mean((stage.slow_critic if target else stage.critic)(feature)).detach().clone()
     for n in range(len(starts.alive)):
         b, t = divmod(n if starts.place is None else int(starts.place[n]), 7)
         value[b, t] = dreamt.returns[n, 0]
@@ -252,7 +256,8 @@ def test_the_replay_critic_learns_real_steps_that_bootstrap_from_dreams(count, k
         for goal in (naive_replay(stage, learned, value, plan, b, t), calm):
             total = total - (two_hot(goal.float(), stage.critic.bins) * opinion).sum()
         count += 1
-    found = replay_loss(stage.mind, learned, starts, dreamt, discount=0.9, lam=0.95, slow=SlowCritic(), grad=True)
+    slow = SlowCritic(target=target)
+    found = replay_loss(stage.mind, learned, starts, dreamt, discount=0.9, lam=0.95, slow=slow, grad=True)
     torch.testing.assert_close(found, total / count, rtol=1e-4, atol=1e-4)
 
 

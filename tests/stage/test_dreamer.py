@@ -12,7 +12,15 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from worldmodels.core.errors import ConfigError
-from worldmodels.stage.behaviour import ReplayCritic, SlowCritic
+from worldmodels.stage.behaviour import (
+    ReplayCritic,
+    SlowCritic,
+    actor_loss,
+    choose_starts,
+    critic_loss,
+    imagine,
+    replay_loss,
+)
 from worldmodels.stage.dreamer import Dreamer
 from worldmodels.stage.freeze import freeze
 from worldmodels.stage.model_loss import ModelLoss
@@ -67,6 +75,30 @@ def test_each_loss_reaches_only_its_own_parameters():
             part for part, module in stage.named_children() if any(p.grad is not None for p in module.parameters())
         }
         assert touched == {owners.get(name, "model")}, name
+
+
+@pytest.mark.parametrize("target", [False, True])
+@pytest.mark.parametrize("contdisc", [None, 0.95])
+def test_losses_have_the_options_of_the_stage(contdisc: float | None, target: bool):
+    """What continuation learned of the discount is not discounted again in dreams; real steps know nothing of it."""
+    plan, slow = replace(dreams.PLAN, starts=5), SlowCritic(target=target, reg=0.5)
+    stage = dreams.dreamer(
+        imagination=plan, slow_critic=slow, loss=ModelLoss(contdisc=contdisc), repval=ReplayCritic(0.3)
+    )
+    torch.manual_seed(3)
+    losses, _ = stage.losses(dreams.batch())
+    torch.manual_seed(3)
+    learned = stage.look(dreams.batch())
+    starts = choose_starts(learned, 5)
+    dreamt = imagine(stage.mind, starts, plan, fading=0.9 / (contdisc or 1), slow_target=target)
+    real = replay_loss(stage.mind, learned, starts, dreamt, discount=0.9, lam=plan.lam, slow=slow, grad=True)
+    expected = {
+        "actor": actor_loss(stage.actor, dreamt, plan, stage.normaliser.scale)[0],
+        "critic": critic_loss(stage.mind, dreamt, slow),
+        "repval": 0.3 * real,
+    }
+    for name, loss in expected.items():
+        torch.testing.assert_close(losses[name], loss, msg=name)
 
 
 @pytest.mark.parametrize("way", ["reinforce", "dynamics"])
