@@ -168,15 +168,15 @@ def test_held_out_means_count_every_arrival_once():
     assert surprises(object(), [], generator()) == {}
 
 
-def small():
-    """A real model of a world with planes, and a window of it."""
+def small(**more: ArraySpec):
+    """A real model of a world with planes (and more, all zeros), and a window of it."""
     from worldmodels.model.recurrence import Recurrence
     from worldmodels.model.rssm import RSSM
     from worldmodels.nn.decoder import Decoder
     from worldmodels.nn.encoder import Encoder
     from worldmodels.nn.heads import BinaryHead, TwoHotHead
 
-    spec = EnvSpec("planes", {"grid": ArraySpec((3, 3, 2), "bool", "planes")}, 3)
+    spec = EnvSpec("planes", {"grid": ArraySpec((3, 3, 2), "bool", "planes"), **more}, 3)
     torch.manual_seed(3)
     model = RSSM(
         spec,
@@ -194,7 +194,8 @@ def small():
     first[:, 0] = True
     terminated = blank.clone()
     terminated[1, 6] = True
-    return model, Batch({"grid": grid}, action, reward, terminated, blank, first, ~blank)
+    obs = {"grid": grid, **{name: torch.zeros(2, 8, *array.shape) for name, array in more.items()}}
+    return model, Batch(obs, action, reward, terminated, blank, first, ~blank)
 
 
 @torch.no_grad()
@@ -219,6 +220,17 @@ def test_a_real_models_surprise_follows_from_what_it_says():
     target = two_hot(batch.reward[:, 2:7], model.heads.reward.bins)
     naive = -(target * logits.log_softmax(-1)).sum(-1).mean(0)
     torch.testing.assert_close(curve.errors["nll/reward"]["onestep"], naive)
+
+
+def test_an_observation_that_is_called_reward_is_not_taken_for_the_reward():
+    model, batch = small(reward=ArraySpec((2,), "float32"))
+    curve = open_loop(model, batch, context=3, horizon=5, rng=generator())
+    for kind in ("mse", "nll"):
+        assert {f"{kind}/reward", f"{kind}/obs/reward"} <= curve.errors.keys()
+    truth = batch.reward[:, 2:7]
+    error = (truth - batch.reward.mean()).square().mean(0)
+    torch.testing.assert_close(curve.errors["mse/reward"]["mean"], error)
+    assert (curve.errors["mse/obs/reward"]["mean"] == 0).all()
 
 
 @torch.no_grad()

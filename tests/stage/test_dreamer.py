@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from worldmodels.core.errors import ConfigError
+from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.stage.behaviour import (
     ReplayCritic,
     SlowCritic,
@@ -99,6 +100,23 @@ def test_losses_have_the_options_of_the_stage(contdisc: float | None, target: bo
     }
     for name, loss in expected.items():
         torch.testing.assert_close(losses[name], loss, msg=name)
+
+
+@pytest.mark.parametrize("name", ["reward", "cont", "kl", "actor", "type", "a.b"])
+def test_an_observation_is_learned_whatever_it_is_called(name: str):
+    """Gymnasium's environments choose the names of a Dict; some tell the last reward in it."""
+    spec = EnvSpec("named", {**dreams.SPEC.obs, name: ArraySpec((2,), "float32")}, 3)
+    batch = dreams.batch()
+    batch = replace(batch, obs={**batch.obs, name: torch.full((2, 7, 2), 3.0)})
+    stage = dreams.dreamer(spec)
+    losses, _ = stage.losses(batch)
+    plain, _ = dreams.dreamer().losses(dreams.batch())
+    (own,) = losses.keys() - plain.keys()
+    assert own.removeprefix("obs/") == name
+    decoder, beliefs = stage.model.decoder, stage.look(batch).beliefs
+    losses[own].backward()
+    assert any(p.grad is not None for p in decoder.heads.parameters())
+    assert decoder(beliefs.feature).keys() == spec.obs.keys()
 
 
 @pytest.mark.parametrize("way", ["reinforce", "dynamics"])

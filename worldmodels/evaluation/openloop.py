@@ -203,7 +203,7 @@ def _errors(
     kind = spec.obs[name.removeprefix("obs/")].kind if name.startswith("obs/") else "vector"
     wrong = guess.round() != truth
     each = wrong.float() if kind == "symbols" else (guess - truth).square()
-    short = name.removeprefix("obs/")
+    short = surprise.short(name)
     found = {f"mse/{short}": each.flatten(2).mean(2) if each.dim() > 2 else each}
     if kind in ("planes", "symbols"):
         found[f"wrong/{short}"] = wrong.any(-1).flatten(2).sum(2).float()

@@ -36,7 +36,13 @@ def nll(model: Any, belief: Belief, batch: Batch, moments: slice) -> dict[str, F
     steps = slice(moments.start - 1, moments.stop - 1)
     obs = {name: frames[:, moments] for name, frames in batch.obs.items()}
     told: Mapping[str, Tensor] = tell(belief, obs, batch.reward[:, steps], batch.terminated[:, steps])
-    return {f"nll/{name.removeprefix('obs/')}": value.float() for name, value in told.items()}
+    return {f"nll/{short(name)}": value.float() for name, value in told.items()}
+
+
+def short(name: str) -> str:
+    """Of an observation, `obs/<name>`, the name alone, unless reward or continuation are called so."""
+    bare = name.removeprefix("obs/")
+    return name if bare in ("reward", "cont") else bare
 
 
 def with_rare(found: Mapping[str, Tensor]) -> dict[str, Tensor]:

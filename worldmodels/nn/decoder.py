@@ -14,7 +14,7 @@ from worldmodels.core.options import Count, Natural, Options
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.nn.conv import Style
 from worldmodels.nn.deconv import ConvDecoder
-from worldmodels.nn.encoder import float_shape
+from worldmodels.nn.encoder import float_shape, slot
 from worldmodels.nn.likelihood import Likelihood, loss, mean
 from worldmodels.nn.mlp import MLP, Manner
 
@@ -52,15 +52,15 @@ class Decoder(nn.Module):
             shape = float_shape(array)
             if array.kind == "image" or (array.kind != "vector" and grid == "conv"):
                 start = {"deter": deter, "units": units, "blocks": blocks}
-                self.heads[name] = ConvDecoder(
+                self.heads[slot(name)] = ConvDecoder(
                     size_in, shape, depth, style=style, multipliers=multipliers, **start, **dress
                 )
             else:
-                self.heads[name] = MLP(size_in, units, layers, int(torch.Size(shape).numel()), **dress)
+                self.heads[slot(name)] = MLP(size_in, units, layers, int(torch.Size(shape).numel()), **dress)
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> dict[str, Float[Tensor, "*batch ..."]]:
         """Parameters of each observation's distribution, (..., h, w, C) or (..., *shape)."""
-        return {name: self._shaped(self.spec.obs[name], head(feature)) for name, head in self.heads.items()}
+        return {name: self._shaped(array, self.heads[slot(name)](feature)) for name, array in self.spec.obs.items()}
 
     def losses(
         self, parameters: Mapping[str, Tensor], obs: Mapping[str, Shaped[Tensor, "*batch ..."]]

@@ -48,6 +48,12 @@ def to_float(spec: ArraySpec, array: Shaped[Tensor, "*N"]) -> Float32[Tensor, "*
     return picture.movedim(-1, -3)
 
 
+def slot(name: str) -> str:
+    """What the module of an observation is called: as it is, unless torch has no room for that name, such as `type`."""
+    taken = "." in name or hasattr(nn.ModuleDict(), name)
+    return f"obs_{name.replace('.', '_')}" if taken else name
+
+
 def to_tensors(obs: Obs, device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Arrays as tensors; on the CPU they share memory, so use them before the env writes its next step."""
     return {name: torch.from_numpy(array).to(device) for name, array in obs.items()}
@@ -98,11 +104,11 @@ class Encoder(nn.Module):
                 trunk = MLP(size, units, layers, out or None, norm=norm, activation=activation, init=init)
                 if out and array.kind != "vector":
                     trunk.append(make_activation(activation))
-                self.trunks[name] = trunk
+                self.trunks[slot(name)] = trunk
             elif style == "nature":
-                self.trunks[name] = Nature(shape, init=init)
+                self.trunks[slot(name)] = Nature(shape, init=init)
             else:
-                self.trunks[name] = ConvEncoder(
+                self.trunks[slot(name)] = ConvEncoder(
                     shape, depth, style=style, multipliers=multipliers, norm=norm, activation=activation, init=init
                 )
         self.size = sum(int(trunk.size) for trunk in self.trunks.values())  # pyright: ignore[reportArgumentType]
@@ -117,7 +123,7 @@ class Encoder(nn.Module):
             x = bins.symlog(x)
         if spec.kind == "image" and self.inputs.centre:
             x = x - 0.5
-        trunk = self.trunks[name]
+        trunk = self.trunks[slot(name)]
         if isinstance(trunk, MLP):
             x = x.flatten(x.dim() - len(float_shape(spec))) if float_shape(spec) else x.unsqueeze(-1)
         return trunk(x)

@@ -26,6 +26,9 @@ from worldmodels.stage.stage import Scalars
 
 SCALES = {"obs": 1.0, "reward": 1.0, "cont": 1.0, "dyn": 1.0, "rep": 0.1}
 ARRIVALS = ("reward", "cont")  # what belief t + 1 says of step t
+# Names of other losses than those of observations, also in stages that add some: an observation that is called so keeps
+# its own, as `obs/<name>`.
+TAKEN = (*ARRIVALS, "kl", "bound", "representation", "actor", "critic", "repval")
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,8 @@ def _surprises(
     """Negative log-likelihoods of what was observed (B, T + 1), and of what came on arrival (B, T)."""
     batch, each = looked.batch, dict[str, Tensor]()
     if model.decoder is not None:
-        each |= model.decoder.losses(model.decoder(feature), batch.obs)
+        told = model.decoder.losses(model.decoder(feature), batch.obs)
+        each |= {f"obs/{name}" if name in TAKEN else name: value for name, value in told.items()}
     heads, arrived = model.heads, feature[:, 1:]
     rewarded = heads.reward(arrived if loss.reward_grad else arrived.detach())
     each["reward"] = heads.reward.loss(rewarded, batch.reward)
