@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from worldmodels.core.errors import ConfigError
 from worldmodels.launch import init
 from worldmodels.launch.build import build_stage
 from worldmodels.launch.compose import conf, config, make, plain
@@ -59,3 +60,11 @@ def test_an_arm_takes_over_and_lets_learn_what_it_says(arm: str, other: Path) ->
     still = {name.split(".")[1] for name, p in stage.named_parameters() if not p.requires_grad and "model." in name[:6]}
     assert still == frozen
     assert stage.model_updates == model_updates
+
+
+def test_an_arm_for_other_stages_does_not_lose_what_it_is_about() -> None:
+    cfg = config("train", ["+experiment=finetune_world_model", "arm=frozen_world_model"])
+    spec = make(config("train", ["+experiment=finetune_dreamer"]).env).spec()
+    with pytest.raises(ConfigError, match=r"arm=frozen_world_model .*choose another arm") as refused:
+        build_stage(cfg, spec)
+    assert "~stage.model_updates" not in str(refused.value)

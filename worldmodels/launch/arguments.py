@@ -130,13 +130,21 @@ def _evaluated(hint: Any, scope: dict[str, Any]) -> Any:
 def _check_names(cfg: DictConfig, hints: Mapping[str, Any], target: str) -> None:
     for name in cfg:
         if not str(name).startswith("_") and name not in hints:
-            known = [each for each in hints if each != "spec"]
+            key, known = cfg._get_full_key(name), [each for each in hints if each != "spec"]
             raise ConfigError(
-                f"{cfg._get_full_key(name)}: {target} takes no {str(name)!r}",
+                f"{key}: {target} takes no {str(name)!r}",
                 f"one of {', '.join(known)}{near(str(name), known)}",
-                f"correct the name, since its keys are the constructor's arguments; "
-                f"if an experiment sets it, leave it out with ~{cfg._get_full_key(name)}",
+                f"correct the name, since its keys are the constructor's arguments; {_unset(cfg, key)}",
             )
+
+
+def _unset(cfg: DictConfig, key: str) -> str:
+    """What to do if it was not typed: an arm without its options would be another one under the same name."""
+    root: Any = cfg._get_root()
+    arm = root.get("arm")
+    if arm is None or not key.startswith("stage."):
+        return f"if an experiment sets it, leave it out with ~{key}"
+    return f"if arm={arm} sets it, that arm is for other stages, so choose another arm"
 
 
 def _check(key: str, value: Any, hint: Any) -> None:
