@@ -13,10 +13,11 @@ from torch import Tensor
 
 from worldmodels.callback.moment import stream
 from worldmodels.callback.watcher import Watcher
-from worldmodels.core.errors import ConfigError
+from worldmodels.core.errors import ConfigError, SpecError
 from worldmodels.core.experience import Batch
 from worldmodels.core.options import Count
 from worldmodels.core.rng import Rng
+from worldmodels.core.spec import EnvSpec
 from worldmodels.data.sampler import Uniform
 from worldmodels.data.store import EpisodeStore
 from worldmodels.evaluation.play import aside
@@ -47,14 +48,24 @@ class Judge(Watcher):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.store is None or not isinstance(pl_module, WorldModel):
             return
-        store = EpisodeStore.open(self.store, spec=pl_module.spec)
+        store = EpisodeStore.open(self.store)
         try:
+            self._demand(store, pl_module.spec)
             self.windows = [self.sampler.sample(store, Rng(0, "judge", number)) for number in range(self.count)]
         finally:
             store.close()
         self.table.rewind(trainer.global_step)
         if trainer.global_step == 0:
             self._judge(trainer, pl_module)
+
+    def _demand(self, store: EpisodeStore, spec: EnvSpec) -> None:
+        if differences := spec.differences(store.spec):
+            raise SpecError(
+                f"callback.judge.store={self.store} is a recording of another world than this run's:\n    "
+                + "\n    ".join(differences),
+                "the observations and actions that the run learns from",
+                "record it with the same options of env, such as env.unify, or set callback.judge.store=null",
+            )
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         if self.windows and trainer.global_step % self.every == 0 and isinstance(pl_module, WorldModel):
