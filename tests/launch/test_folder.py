@@ -90,6 +90,26 @@ def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
         Folder(tmp_path).read_config()
 
 
+def test_a_folder_of_runs_and_a_file_of_a_run_lead_to_the_run(tmp_path: Path) -> None:
+    (tmp_path / "study" / "mine" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "study" / "mine" / "config.yaml").write_text("seed: 0\n")
+    for near in ("study", "study/mine/checkpoints/last.ckpt"):
+        with pytest.raises(ConfigError, match=rf"such as {tmp_path}/study/mine$"):
+            Folder(tmp_path / near).read_config()
+
+
+@pytest.mark.parametrize("text", ["garbage: [", "", "{", None])
+def test_a_file_of_a_run_that_is_damaged_is_named(text: str | None, tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.config.write_text(text or "")
+    with pytest.raises(ConfigError, match=r"config\.yaml can not be read"):
+        folder.read_config()
+    if text is not None:
+        folder.spec.write_text(text)
+    with pytest.raises(ConfigError, match=r"spec\.json can not be read"):
+        folder.read_spec()
+
+
 @pytest.mark.parametrize(
     "words",
     [

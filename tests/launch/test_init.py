@@ -104,6 +104,11 @@ def test_what_does_not_fit_is_told_by_module_and_tensor_with_a_list_that_works()
     assert begun(*ACTING, "init=other", "model.recurrence.deter=12")[2] is not None
 
 
+def test_a_checkpoint_may_be_named_as_its_file_is() -> None:
+    kept("other", ACTING)
+    assert begun(*ACTING, "init=other", "init.checkpoint=last.ckpt")[2] is not None
+
+
 def test_a_checkpoint_of_another_world_says_what_differs_there() -> None:
     kept("other", [*ACTING, "env.game=dot"])
     with pytest.raises(SpecError, match=r"(?s)another one: obs\['image'\]: absent here, .*encoder: .*rssm") as refused:

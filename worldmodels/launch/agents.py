@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -11,7 +10,6 @@ from pathlib import Path
 import torch
 
 from worldmodels.core.errors import ConfigError
-from worldmodels.core.spec import EnvSpec
 from worldmodels.launch import checkpoint
 from worldmodels.launch.folder import Folder
 from worldmodels.launch.restore import load
@@ -28,7 +26,7 @@ def agents(runs: Sequence[str], checkpoints: Sequence[str], worlds: Sequence[str
     return [
         agent
         for folder in found
-        if EnvSpec.from_json(json.loads(Folder(folder).spec.read_text())).name in worlds
+        if Folder(folder).read_spec().name in worlds
         for agent in _of(Folder(folder), checkpoints)
     ]
 

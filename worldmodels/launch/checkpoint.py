@@ -20,7 +20,7 @@ DO = "put the run's own checkpoint back, or start over with force=true (the old 
 
 def find(folder: Folder, name: str) -> Path:
     """A run's checkpoint by its name: last, best, or that of any other file beside them."""
-    path = folder.last.parent / f"{name}.ckpt"
+    path = folder.last.parent / f"{name.removesuffix('.ckpt')}.ckpt"
     if path.is_file():
         return path
     there = sorted(each.stem for each in folder.last.parent.glob("*.ckpt"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import yaml
 
 from worldmodels.core.errors import ConfigError, ResumeError
 from worldmodels.core.files import write_text
+from worldmodels.core.spec import EnvSpec
 
 UNNAMED = ("force", "threads", "study", "name", "logger", "paths")  # how a run is watched, not what it is
 # May change when a run is resumed: a larger budget continues a finished run, and callbacks watch without a say in what
@@ -101,9 +102,34 @@ class Folder:
             raise ConfigError(
                 f"{self.path} is not a run folder: it has no config.yaml",
                 "a folder that `worldmodels train` made",
-                "give the folder of one run, such as runs/<study>/<name>",
+                f"give the folder of one run, such as {self._meant()}",
             )
-        return yaml.safe_load(self.config.read_text())
+        config = self._read(self.config, yaml.safe_load)
+        if not isinstance(config, dict):
+            raise self._damaged(self.config, "it holds no options")
+        return config
+
+    def read_spec(self) -> EnvSpec:
+        """What its world looks like."""
+        return self._read(self.spec, lambda text: EnvSpec.from_json(json.loads(text)))
+
+    def _read(self, path: Path, meaning: Callable[[str], Any]) -> Any:
+        try:
+            return meaning(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise self._damaged(path, "it is not there") from error
+        except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._damaged(path, " ".join(str(error).split()) or type(error).__name__) from error
+
+    def _damaged(self, path: Path, reason: str) -> ConfigError:
+        do = "restore it from a copy, or give another run; one of your own begins anew with force=true"
+        return ConfigError(f"{path} can not be read: {reason}", "the file that `worldmodels train` wrote", do)
+
+    def _meant(self) -> str:
+        """The run that a path lies in, or the first one that lies in it."""
+        inside = sorted(self.path.glob("*/config.yaml"))
+        near = [*(parent / "config.yaml" for parent in self.path.parents), *inside]
+        return next((str(path.parent) for path in near if path.is_file()), "runs/<study>/<name>")
 
     def result(self) -> dict[str, Any] | None:
         """What the finished run returned; None while it is not finished."""

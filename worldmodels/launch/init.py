@@ -82,7 +82,7 @@ def begin(config: Mapping[str, Any], stage: nn.Module, spec: EnvSpec) -> Begun |
     here, there = parts(stage.state_dict()), parts(kept["state_dict"])
     chosen = _chosen(options["modules"], stage, here)
     told = f"the world of {folder.path} is another one: "
-    world = EnvSpec.from_json(json.loads(folder.spec.read_text()))
+    world = folder.read_spec()
     differences = tuple(told + each for each in spec.differences(world))
     _fit(path, chosen, here, there, differences, _sizes(theirs, config))
     own = stage.state_dict()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -102,7 +101,7 @@ def load(folder: str | PathLike[str], checkpoint: str = "last") -> Run:
     found = Folder(Path(folder))
     config = found.read_config()
     path = checkpoint_file.find(found, checkpoint)
-    spec = EnvSpec.from_json(json.loads(found.spec.read_text()))
+    spec = found.read_spec()
     state = checkpoint_file.read(path)["state_dict"]
     with torch.random.fork_rng():
         stage = build_stage(OmegaConf.create(config), spec)
