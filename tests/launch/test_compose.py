@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from worldmodels import command
 from worldmodels.core.errors import ConfigError, ResumeError
+from worldmodels.launch.arguments import examine
 from worldmodels.launch.compose import config, make, plain
 from worldmodels.launch.folder import run_name
 from worldmodels.launch.numbers import TRAIN, demand
@@ -123,6 +124,16 @@ def test_an_unknown_key_within_braces_is_named_itself() -> None:
         config("train", ["stage.optim.lr={modle:1e-3}"])
     assert "'stage.optim.lr.modle'" in told.value.found
     assert "did you mean stage.optim.lr.model " in told.value.expected
+
+
+@pytest.mark.parametrize("word", ["env.kwargs={render_fps: 3}", "env.kwargs.render_fps=3"])
+def test_braces_whose_names_are_the_users_own_take_any(word: str) -> None:
+    assert config("train", ["env=gymnasium", word]).env.kwargs == {"render_fps": 3}
+
+
+def test_a_list_of_texts_is_shown_as_one() -> None:
+    with pytest.raises(ConfigError, match=r"policy\.checkpoints=best\n.*such as \[a, b\]"):
+        examine(config("record", ["+experiment=record_multi_env", "policy.checkpoints=best"]).policy)
 
 
 @pytest.mark.parametrize("env", ["gymnasium", "minigrid"])

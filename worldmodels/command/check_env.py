@@ -33,6 +33,7 @@ from worldmodels.env import template
 from worldmodels.env.check import Finding, examine
 from worldmodels.env.recipe import Recipe
 from worldmodels.launch.compose import conf, explain, make, readable
+from worldmodels.launch.words import opened
 
 MARKS = {"ok": "32", "error": "31", "warning": "33"}  # ANSI colours
 
@@ -69,7 +70,7 @@ def recipe(overrides: list[str], folder: Path | None) -> Recipe:
     if folder is not None and not folder.is_dir():
         raise ConfigError(f"--config-dir {folder}", "a folder", "create it, with env/<name>.yaml in it")
     # Alone, without a skeleton that would name an env already, the group has to be added.
-    words = [f"+{word}" if word.startswith("env=") else word for word in overrides]
+    words = [f"+{word}" if word.startswith("env=") else opened(word) for word in overrides]
     if not any(word.startswith("+env=") for word in words):
         raise ConfigError(f"no environment in {' '.join(overrides)!r}", "env=<name>", "say env=minatar, for example")
     words += [f"hydra.searchpath=[file://{folder.resolve()}]"] if folder else []

@@ -85,7 +85,7 @@ def _told(hint: Any) -> str:
     if origin in MAPPINGS:
         return "options in braces, such as {a: 1}"
     if origin in ROWS:
-        return "a list, such as [1, 2]"
+        return f"a list, such as {'[a, b]' if str in arguments else '[1, 2]'}"
     if _path(origin):
         return "a path"
     name = getattr(origin, "__name__", str(hint))

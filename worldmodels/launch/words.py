@@ -10,6 +10,7 @@ from worldmodels.launch.near import near
 DEMO = "+experiment=dreamer_minatar"
 LISTED = "hydra/sweeper=json_list"
 NULLABLE = ("env", "model", "logger", "policy", "arm")  # groups of which there may be none
+OPEN = ("env.kwargs", "env.base.kwargs", "policy.files")  # options in whose braces the names are the user's own
 HYDRA = {
     *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r"),
     *("--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
@@ -18,13 +19,19 @@ HYDRA = {
 
 
 def without_null(words: Sequence[str], groups: Collection[str]) -> list[str]:
-    """`model=null` as Hydra wants to hear it, `~model`; ConfigError for a group that every run needs."""
-    return [_without_null(word, groups) for word in with_init(words)]
+    """`model=null` as Hydra wants to hear it, `~model`, and so on; ConfigError for a group that every run needs."""
+    return [opened(_without_null(word, groups)) for word in with_init(words)]
 
 
 def with_init(words: Sequence[str]) -> list[str]:
     """`init=<folder>` as `init.run=<folder>`, so that init.modules and its like may stand beside it."""
     return [f"init.run={word[len('init=') :]}" if word.startswith("init=") else word for word in words]
+
+
+def opened(word: str) -> str:
+    """With the two pluses that let Hydra take names which no YAML lists."""
+    key = word.partition("=")[0]
+    return f"++{word}" if any(key == each or key.startswith(f"{each}.") for each in OPEN) else word
 
 
 def _without_null(word: str, groups: Collection[str]) -> str:
