@@ -20,6 +20,7 @@ from worldmodels.env.ale import minimal_actions
 from worldmodels.env.atari import Atari
 from worldmodels.env.minatar import ACTIONS, MinAtar
 from worldmodels.env.mixture import Mixture
+from worldmodels.launch.compose import config, make
 from worldmodels.policy.atari_agents import agent, atari_agents
 from worldmodels.policy.minatar_dqn import agent as minatar_agent
 from worldmodels.policy.minatar_dqn import minatar_dqn
@@ -161,7 +162,8 @@ class Optimizer:
             {"estimator_state": {**atari_weights(6), "_AtariNet__head.0.weight": torch.zeros(256, 3136)}},
             r"\(256, 3136\)",
         ),
-        ({"estimator_state": {}}, "features.0.weight: absent in the file"),
+        ({"estimator_state": {}}, r"the file names nothing\n +expected are features\.0\.weight"),
+        ({"estimator_state": {"net.0.weight": torch.zeros(2)}}, r"the file names net\.0\.weight\n"),
         ({"weights": 3}, "another network"),
         ({"estimator_state": 3}, "estimator_state is a int"),
         ([1, 2], "holds a list"),
@@ -182,9 +184,11 @@ def test_a_trusted_file_may_hold_other_things_and_a_cut_one_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ConfigError, match=r"model_1.gz can not be read"):
         agent("pong", path)
-    path.write_bytes(b"not found")
-    with pytest.raises(ConfigError, match=r"model_1.gz can not be read"):
-        agent("pong", path)
+    for page in (b"not found", b"<html>404</html>"):
+        path.write_bytes(page)
+        with pytest.raises(ConfigError, match=r"model_1.gz can not be read") as refused:
+            agent("pong", path)
+        assert "weights_only" not in str(refused.value), "to run its code is no advice"
 
 
 def minatar_weights(channels: int) -> dict[str, torch.Tensor]:
@@ -243,6 +247,23 @@ def test_minatar_files_that_do_not_fit_are_refused(tmp_path, game, told):
     torch.save(minatar_weights(7), tmp_path / "breakout.pt")
     with pytest.raises(ConfigError, match=told):
         minatar_dqn(MinAtar("breakout", actions="full").spec(), files={game: [str(tmp_path / f"{game}.pt")]})
+
+
+def test_a_minatar_file_may_be_trusted_as_its_refusal_says(tmp_path):
+    torch.save({**minatar_weights(4), "optimizer": Optimizer()}, tmp_path / "breakout.pt")
+    spec, files = MinAtar("breakout", actions="full").spec(), {"breakout": [str(tmp_path / "breakout.pt")]}
+    with pytest.raises(ConfigError, match=r"policy\.trusted=true"):
+        minatar_dqn(spec, files=files)
+    with pytest.raises(ConfigError, match="optimizer: Optimizer in the file"):
+        minatar_dqn(spec, files=files, trusted=True)
+
+
+def test_minatar_files_are_given_on_the_command_line(tmp_path):
+    torch.save(minatar_weights(4), tmp_path / "breakout_1k.pt")
+    words = ["env=minatar", "env.actions=full", "policy=minatar_dqn", f"policy.files={{breakout: [{tmp_path}/*.pt]}}"]
+    for each in (words, [*words[:-1], f"policy.files.breakout=[{tmp_path}/*.pt]"]):
+        cfg = config("record", each)
+        assert make(cfg.policy)(make(cfg.env).spec()).agents[0].skill == 1000
 
 
 def test_weights_that_were_saved_on_a_gpu_are_read_on_the_cpu(tmp_path):

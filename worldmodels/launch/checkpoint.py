@@ -36,7 +36,8 @@ def read(path: Path, do: str = DO) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, EOFError, UnpicklingError) as error:  # what torch says about a file that is cut or foreign
-        reason = next(iter(str(error).splitlines()), "it is empty")
+        foreign = isinstance(error, UnpicklingError)  # torch's advice would be to let it run its code
+        reason = "it holds something else" if foreign else next(iter(str(error).splitlines()), "it is empty")
         raise ResumeError(f"{path} can not be read: {reason}", "a whole checkpoint", do) from error
 
 

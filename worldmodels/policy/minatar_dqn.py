@@ -35,14 +35,16 @@ class MLP(nn.Module):
         return self.layer3(self.layer2(self.layer1(x).relu()).relu())
 
 
-def agent(game: str, path: Path) -> Agent:
+def agent(game: str, path: Path, *, trusted: bool = False) -> Agent:
     """The agent of a file. `skill` is the last number in its name, with k and M; ConfigError if it does not fit."""
-    planes, weights = shape_of("none", game), read(path)
+    planes, weights = shape_of("none", game), read(path, trusted=trusted)
     first = weights.get("layer1.weight")
     channels = first.shape[-1] / 100 if isinstance(first, Tensor) and first.dim() == 2 else None
     if channels is not None and channels != planes.shape[-1]:
         raise ConfigError(
-            f"{path} was trained on {channels:g} planes of 10 x 10", f"{planes.shape[-1]}, as {game} has", "correct it"
+            f"{path} was trained on {channels:g} planes of 10 x 10",
+            f"{planes.shape[-1]}, as {game} has",
+            f"give a file of {game}; agents of one game can not play another",
         )
     net = MLP(planes, len(first) if isinstance(first, Tensor) and first.dim() == 2 else 128)
     fit(path, weights, net)
@@ -55,10 +57,13 @@ def _skill(path: Path) -> int:
     return int(numbers[-1][0]) * {"": 1, "k": 1_000, "M": 1_000_000}[numbers[-1][1]] if numbers else UNKNOWN
 
 
-def minatar_dqn(spec: EnvSpec, *, files: Mapping[str, Sequence[str]], epsilon: Share = 0.0) -> Skilled:
+def minatar_dqn(
+    spec: EnvSpec, *, files: Mapping[str, Sequence[str]], epsilon: Share = 0.0, trusted: bool = False
+) -> Skilled:
     """What `conf/policy/minatar_dqn.yaml` becomes. `files`: for each game paths, or patterns with *."""
     if unknown := sorted(set(files) - set(GAMES)):
         raise ConfigError(f"policy.files of {', '.join(unknown)}", f"games among {', '.join(GAMES)}", "correct it")
     with torch.no_grad():
-        agents = [agent(game, path) for game, paths in files.items() for path in found(list(paths), PUBLISHED)]
+        there = [(game, path) for game, paths in files.items() for path in found(list(paths), PUBLISHED)]
+        agents = [agent(game, path, trusted=trusted) for game, path in there]
     return Skilled(spec, agents, epsilon=epsilon, do="set policy.files={<game>: [<path>]}")

@@ -45,27 +45,41 @@ def read(path: Path, *, trusted: bool = False) -> Mapping[str, Any]:
 
 
 def _unreadable(path: Path, error: Exception) -> ConfigError:
-    reason = "foreign data" if isinstance(error, KeyError) else next(iter(str(error).splitlines()), "it is empty")
+    foreign = isinstance(error, (KeyError, UnpicklingError))  # torch's advice would be to let it run its code
+    reason = "it holds something else" if foreign else next(iter(str(error).splitlines()), "it is empty")
     return ConfigError(f"{path} can not be read: {reason}", "a whole file of torch.save", "download it again")
 
 
 def fit(path: Path, weights: Mapping[str, Any], net: nn.Module) -> None:
     """Load the weights into the net; ConfigError, with what differs, unless names and shapes are just the net's."""
-    wanted = net.state_dict()
-    wrong = [
-        f"{name}: {_shape(weights.get(name))} in the file, {_shape(wanted.get(name))} expected"
-        for name in sorted({*weights, *wanted})
-        if _shape(weights.get(name)) != _shape(wanted.get(name))
-    ]
-    if wrong:
-        more = [f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
+    if wrong := _differences(weights, net.state_dict()):
         raise ConfigError(
-            f"{path} holds another network:\n    " + "\n    ".join([*wrong[:SHOWN], *more]),
+            f"{path} holds another network:\n    " + "\n    ".join(wrong),
             f"the weights of {type(net).__name__}",
             "give a file of that network",
         )
     net.load_state_dict(dict(weights))
     net.eval().requires_grad_(False)
+
+
+def _differences(weights: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> list[str]:
+    """Tensor by tensor; of foreign names, which nothing can be compared with, the names alone."""
+    if not set(weights) & set(wanted):
+        return [f"the file names {_names(weights)}", f"expected are {_names(wanted)}"]
+    wrong = [
+        f"{name}: {_shape(weights.get(name))} in the file, {_shape(wanted.get(name))} expected"
+        for name in sorted({*weights, *wanted})
+        if _shape(weights.get(name)) != _shape(wanted.get(name))
+    ]
+    return _cut(wrong, SHOWN)
+
+
+def _names(weights: Mapping[str, Any]) -> str:
+    return ", ".join(_cut([str(name) for name in weights], SHOWN)) or "nothing"
+
+
+def _cut(words: list[str], most: int) -> list[str]:
+    return [*words[:most], *([f"and {len(words) - most} more"] if len(words) > most else [])]
 
 
 def _shape(tensor: Any) -> str:
