@@ -82,7 +82,9 @@ SIZES = {
         ("model.norm=layer", "model.encoder.style=stride", "model.decoder.blocks=0", *NARROW, *ALL),
         ("exp=dreamer_v3_benchmarks",),
     ),
-    "v2-small": Size((*V2, *NARROW), ("exp=dreamer_v2_benchmarks",), observations=50),
+    "v2-small": Size(
+        (*V2, *NARROW), ("exp=dreamer_v2_benchmarks", "algo.world_model.use_continues=True"), observations=50
+    ),
     "v3-12M": Size(
         (
             "stage.optim={kind:laprop,lr:4e-5,agc:0.3,clip:null,eps:1e-20,warmup:1000}",
@@ -94,7 +96,11 @@ SIZES = {
     ),
     "v2-12M": Size(
         (*V2, "model.encoder.depth=24", "stage.actor.units=400", "stage.critic.units=400"),
-        ("exp=dreamer_v2", "algo.world_model.encoder.cnn_channels_multiplier=24"),
+        (
+            "exp=dreamer_v2",
+            "algo.world_model.use_continues=True",
+            "algo.world_model.encoder.cnn_channels_multiplier=24",
+        ),
     ),
     "demo": Size(("+experiment=dreamer_minatar",), observations=13, width=32, demo=True),
 }

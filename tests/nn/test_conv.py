@@ -107,7 +107,7 @@ def test_valid_is_dreamerv2s_ladder_layer_by_layer():
         assert sides == [*down, *up]
         sides.clear()
         kinds = [type(layer).__name__ for layer in (*encoder.net, *decoder.net)]
-        assert set(kinds) == {"Conv2d", "ConvTranspose2d", "SiLU"}, "no norms"
+        assert set(kinds) == {"Conv2d", "FromPixel", "ConvTranspose2d", "SiLU"}, "no norms"
         assert kinds[-1] == "ConvTranspose2d", "nothing after the last layer"
 
 

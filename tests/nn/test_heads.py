@@ -75,3 +75,12 @@ def test_no_gradient_reaches_the_target_and_all_learn(kind):
 def test_a_support_of_one_value_is_refused():
     with pytest.raises(ConfigError, match="at least two values"):
         scalar_head(3, head="categorical", support=[1.0])
+
+
+@pytest.mark.parametrize("head", ["mse", "symexp_twohot"])
+def test_losses_of_several_targets_are_those_of_each(head):
+    torch.manual_seed(0)
+    made = scalar_head(5, head=head, units=4, layers=1)
+    parameters, targets = torch.randn_like(made(torch.randn(3, 6, 5))), torch.randn(2, 3, 6).mul(30)
+    for together, target in zip(made.losses(parameters, *targets), targets, strict=True):
+        torch.testing.assert_close(together, made.loss(parameters, target))

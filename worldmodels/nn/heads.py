@@ -19,7 +19,7 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.core.options import Count, Natural, Rate
 from worldmodels.nn.mlp import MLP, Activation, Scheme
 from worldmodels.nn.norm import NormKind
-from worldmodels.ops.bins import expectation, symexp_bins, two_hot_loss
+from worldmodels.ops.bins import expectation, symexp_bins, two_hot_loss, two_hot_losses
 
 HeadKind = Literal["mse", "symexp_twohot", "categorical"]
 
@@ -35,6 +35,12 @@ class ScalarHead(nn.Module):
     @abstractmethod
     def loss(self, parameters: Float[Tensor, "*batch K"], target: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """No gradient reaches the target."""
+
+    def losses(
+        self, parameters: Float[Tensor, "*batch K"], *targets: Float[Tensor, "*batch"]
+    ) -> list[Float[Tensor, "*batch"]]:
+        """`loss` for each of several targets."""
+        return [self.loss(parameters, target) for target in targets]
 
     @abstractmethod
     def mean(self, parameters: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]: ...
@@ -92,6 +98,11 @@ class TwoHotHead(ScalarHead):
 
     def loss(self, parameters: Float[Tensor, "*batch K"], target: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         return two_hot_loss(parameters, target, self.bins)
+
+    def losses(
+        self, parameters: Float[Tensor, "*batch K"], *targets: Float[Tensor, "*batch"]
+    ) -> list[Float[Tensor, "*batch"]]:
+        return two_hot_losses(parameters, targets, self.bins)
 
     def mean(self, parameters: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         return expectation(parameters, self.bins)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
@@ -60,8 +62,16 @@ def two_hot_loss(
     logits: Float[Tensor, "*batch K"], target: Float[Tensor, "*batch"], bins: Float32[Tensor, " K"]
 ) -> Float32[Tensor, "*batch"]:
     """Cross-entropy between two_hot(target) and softmax(logits), in nats; no gradient reaches the target."""
-    index, weight = _neighbours(target.detach(), bins)
-    return -(logits.float().log_softmax(-1).gather(-1, index) * weight).sum(-1)
+    return two_hot_losses(logits, [target], bins)[0]
+
+
+def two_hot_losses(
+    logits: Float[Tensor, "*batch K"], targets: Sequence[Float[Tensor, "*batch"]], bins: Float32[Tensor, " K"]
+) -> list[Float32[Tensor, "*batch"]]:
+    """`two_hot_loss` for each of several targets; the logarithms, by far the most of it, are taken once."""
+    likely = logits.float().log_softmax(-1)
+    near = [_neighbours(target.detach(), bins) for target in targets]
+    return [-(likely.gather(-1, index) * weight).sum(-1) for index, weight in near]
 
 
 def expectation(logits: Float[Tensor, "*batch K"], bins: Float32[Tensor, " K"]) -> Float32[Tensor, "*batch"]:

@@ -86,7 +86,7 @@ class Dreamt:
 
     action: Float[Tensor, "N H A"]
     feature: Float[Tensor, "N H+1 F"]
-    opinion: Float[Tensor, "N H+1 K"]  # what the critic says
+    opinion: Float[Tensor, "N H K"]  # what the critic says at the start of each step
     value: Float[Tensor, "N H+1"]
     returns: Float[Tensor, "N H"]  # lambda return from the start of each step
     weight: Float[Tensor, "N H"]  # probability, discounted, that the episode still runs at the start of each step
@@ -143,10 +143,11 @@ def imagine(mind: Mind, starts: Starts, plan: Imagination, *, fading: float, slo
         feature = torch.stack([*features, beliefs[-1].feature]).transpose(0, 1)
         action = torch.stack(actions).transpose(0, 1)
         reward, cont = timewise(mind.model.reward, feature[:, 1:]), timewise(mind.model.cont, feature[:, 1:])
-    opinion = timewise(critic, feature.detach())
+    shared = blind and not slow_target  # one look serves as baseline, as bootstrap, and for the critic's own loss
+    opinion = timewise(critic, (feature if shared else feature[:, :-1]).detach())
     if slow_target:
         value = timewise(lambda x: critic.mean(mind.slow(x)), feature)
-    elif blind:  # one look serves as baseline, as bootstrap, and for the critic's own loss
+    elif shared:
         value = timewise(critic.mean, opinion.detach())
     else:
         with fixed(critic):
@@ -154,7 +155,7 @@ def imagine(mind: Mind, starts: Starts, plan: Imagination, *, fading: float, slo
     returns = lambda_return(reward, value, cont, discount=fading, lam=plan.lam)
     step = fading if plan.discount_weight else fading / plan.discount
     weight = torch.cat([starts.alive[:, None], step * cont.detach()[:, :-1]], 1).cumprod(1)
-    return Dreamt(action.detach(), feature.detach(), opinion, value.detach(), returns, weight)
+    return Dreamt(action.detach(), feature.detach(), opinion[:, : plan.horizon], value.detach(), returns, weight)
 
 
 def actor_loss(
@@ -180,7 +181,7 @@ def actor_loss(
 
 def critic_loss(mind: Mind, dreamt: Dreamt, slow: SlowCritic) -> Float[Tensor, ""]:
     """What the critic's opinion costs against the lambda returns and, to keep it calm, against its slow copy's."""
-    each = timewise(partial(_against, mind, slow), dreamt.opinion[:, :-1], dreamt.returns, dreamt.feature[:, :-1])
+    each = timewise(partial(_against, mind, slow), dreamt.opinion, dreamt.returns, dreamt.feature[:, :-1])
     return (dreamt.weight * each).mean()
 
 
@@ -213,9 +214,9 @@ def _placed(known: Tensor, place: Tensor, values: Tensor) -> Tensor:
 def _against(
     mind: Mind, slow: SlowCritic, opinion: Float[Tensor, "B T K"], returns: Float[Tensor, "B T"], feature: Tensor
 ) -> Float[Tensor, "B T"]:
-    loss = mind.critic.loss(opinion, returns.detach())
     if slow.reg == 0:
-        return loss
+        return mind.critic.loss(opinion, returns)
     with torch.no_grad():
         calm = mind.critic.mean(mind.slow(feature))
-    return loss + slow.reg * mind.critic.loss(opinion, calm)
+    loss, apart = mind.critic.losses(opinion, returns, calm)
+    return loss + slow.reg * apart
