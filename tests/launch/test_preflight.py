@@ -54,7 +54,7 @@ def test_too_small_a_disk_is_warned_of(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_episodes_are_counted_in_bytes() -> None:
-    per_step = 10 * 10 * 4 + 8 + 4 + 2  # planes, action, reward, two flags
+    per_step = 10 * 10 * 4 // 8 + 8 + 4 + 2  # planes as bits, action, reward, two flags
     assert store_bytes(config(), SPEC) == (1000 + 500 * 2) * per_step
     limited = {"updates": None, "env_steps": 300, "hours": None}
     assert store_bytes(config(budget=limited), SPEC) == 300 * per_step

@@ -16,6 +16,11 @@ def worth(spec: ArraySpec) -> bool:
     return np.dtype(spec.dtype) == bool and spec.size >= 8
 
 
+def row_bytes(spec: ArraySpec) -> int:
+    """What one row of this array takes in a store."""
+    return -(-spec.size // 8) if worth(spec) else spec.size * np.dtype(spec.dtype).itemsize
+
+
 class Bits:
     """Rows of bits, the first value in the highest bit; zeros fill the last byte. Is written and read as a `Column` is.
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.data.bits import row_bytes
 from worldmodels.data.latents import told
 
 GIB = 2**30
@@ -73,7 +74,7 @@ def store_bytes(config: Mapping[str, Any], spec: EnvSpec, beliefs: Collection[Ar
     if config.get("env") is None or steps is None:
         return 0
     arrays = [*spec.obs.values(), *spec.extras.values(), spec.action]
-    per_step = sum(array.zeros().nbytes for array in arrays) + 6  # reward and two flags
+    per_step = sum(map(row_bytes, arrays)) + 6  # reward and two flags
     per_step += 2 * sum(array.zeros().nbytes for array in beliefs)
     return int(steps) * per_step
 
