@@ -33,11 +33,16 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cfg = config("train", ["+experiment=pretrain_multi_env", "seed=9"])
     spec = make(config("train", ["+experiment=finetune_dreamer", "arm=scratch"]).env).spec()
     (folder / "checkpoints").mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump({"model": plain(cfg)["model"]}))
+    _trained(folder, None)
     (folder / "spec.json").write_text(json.dumps(spec.to_json()))
     stage = build_stage(cfg, spec)
     torch.save({"state_dict": stage.state_dict(), "global_step": 1}, folder / "checkpoints" / "last.ckpt")
     return folder
+
+
+def _trained(folder: Path, shuffle: str | None) -> None:
+    cfg = plain(config("train", ["+experiment=pretrain_multi_env", f"data.shuffle={shuffle or 'null'}"]))
+    (folder / "config.yaml").write_text(yaml.safe_dump({"model": cfg["model"], "data": cfg["data"]}))
 
 
 def test_there_are_no_other_arms() -> None:
@@ -47,6 +52,7 @@ def test_there_are_no_other_arms() -> None:
 @pytest.mark.parametrize("arm", ARMS)
 def test_an_arm_takes_over_and_lets_learn_what_it_says(arm: str, other: Path) -> None:
     loaded, frozen, model_updates = ARMS[arm]
+    _trained(other, "cells" if arm == "shuffled" else None)
     cfg = config("train", ["+experiment=finetune_dreamer", f"arm={arm}", f"init={other}"])
     assert cfg.arm == arm, "runs are told apart by it"
     spec = make(cfg.env).spec()
@@ -68,3 +74,15 @@ def test_an_arm_for_other_stages_does_not_lose_what_it_is_about() -> None:
     with pytest.raises(ConfigError, match=r"arm=frozen_world_model .*choose another arm") as refused:
         build_stage(cfg, spec)
     assert "~stage.model_updates" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("arm", "shuffle", "wanted"), [("shuffled", None, "cells"), ("all", "cells", "null")])
+def test_a_run_of_another_pre_training_does_not_pass_for_an_arms(
+    arm: str, shuffle: str | None, wanted: str, other: Path
+) -> None:
+    _trained(other, shuffle)
+    cfg = config("train", ["+experiment=finetune_dreamer", f"arm={arm}", f"init={other}"])
+    spec = make(cfg.env).spec()
+    found = f"data.shuffle={shuffle or 'null'}\n.*data.shuffle={wanted} for arm={arm}"
+    with pytest.raises(ConfigError, match=found):
+        init.begin(plain(cfg), build_stage(cfg, spec), spec)

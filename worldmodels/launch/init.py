@@ -76,6 +76,7 @@ def begin(config: Mapping[str, Any], stage: nn.Module, spec: EnvSpec) -> Begun |
         return None
     folder = Folder(Path(options["run"]))
     theirs = folder.read_config()
+    _demand_trained(folder, theirs, config)
     path = checkpoint.find(folder, options["checkpoint"])
     do = "give another run or init.checkpoint, or leave init out"
     kept = checkpoint.read(path, do)
@@ -94,6 +95,19 @@ def begin(config: Mapping[str, Any], stage: nn.Module, spec: EnvSpec) -> Begun |
         str(folder.path), path.name, _hash(path), int(kept.get("global_step", 0)), tuple(chosen), fresh,
         **_origin(folder), remarks=differences,
     )  # fmt: skip
+
+
+def _demand_trained(folder: Folder, theirs: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """ConfigError unless the other run was trained as an arm says: under another's name its result would mislead."""
+    found = flat(theirs)
+    for name, wanted in (config["init"].get("trained") or {}).items():
+        if found.get(name) != wanted:
+            arm = config.get("arm")
+            raise ConfigError(
+                f"init={folder.path} was trained with {name}={word(found.get(name))}",
+                f"{name}={word(wanted)}" + (f" for arm={arm}" if arm else ""),
+                "give the run that was" + (", or choose another arm" if arm else ""),
+            )
 
 
 def parts(weights: Weights) -> dict[str, dict[str, Tensor]]:
