@@ -118,6 +118,12 @@ def downloads(tmp_path_factory):
     return place / "DQN"
 
 
+def test_the_mixture_that_they_play_opens_as_what_they_were_trained_on() -> None:
+    """No idle frames, but sticky actions. github.com/floringogianu/atari-agents, "modern"."""
+    recipe = make(config("train", ["env=atari_mixture"]).env)
+    assert (recipe.base.noops, recipe.base.sticky) == (0, 0.25)
+
+
 def test_agents_of_a_mixture_play_their_own_games_by_full_actions(downloads):
     mixed = Mixture(Atari(full_actions=True, views=("grey84",), noops=0), ("pong", "breakout"))
     policy = atari_agents(mixed.spec(), folder=str(downloads), each=3, epsilon=0.0)
