@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,12 @@ def test_a_policy_refuses_a_world_of_other_shapes(run: Run) -> None:
 
     with pytest.raises(SpecError, match="differs from"):
         run.demand(Dummy("dot").spec())
+
+
+def test_an_option_that_was_renamed_since_is_told_with_its_file_and_its_new_name(folder: Path, tmp_path: Path) -> None:
+    old = shutil.copytree(folder, tmp_path / "old")
+    text = (old / "config.yaml").read_text()
+    (old / "config.yaml").write_text(text.replace("n_step:", "nstep:"))
+    with pytest.raises(ConfigError, match=r"old.config\.yaml: stage\.nstep") as told:
+        worldmodels.load(old)
+    assert "did you mean n_step" in told.value.expected

@@ -110,7 +110,7 @@ def test_one_moment_follows_the_equations():
 
 
 def test_latents_are_drawn_from_the_mixture_and_told_by_it():
-    latents = make(mix=0.5).rssm.latents
+    latents = make(unimix=0.5).rssm.latents
     logits = torch.tensor([50.0, 0, 0, 0, 0]).expand(5000, 4, 5)
     share = latents.draw(logits, torch.Generator().manual_seed(0)).mean((0, 1))
     torch.testing.assert_close(share, torch.tensor([0.6, 0.1, 0.1, 0.1, 0.1]), atol=0.01, rtol=0)

@@ -19,7 +19,7 @@ def raws(kind: Latents, *batch: int) -> list[torch.Tensor]:
 def peer(kind: Latents, raw: torch.Tensor) -> torch.distributions.Distribution:
     """The same written in torch's terms, from the papers' formulas."""
     if isinstance(kind, Categorical):
-        probs = (1 - kind.mix) * raw.exp() / raw.exp().sum(-1, keepdim=True) + kind.mix / kind.classes
+        probs = (1 - kind.unimix) * raw.exp() / raw.exp().sum(-1, keepdim=True) + kind.unimix / kind.classes
         return torch.distributions.Independent(torch.distributions.OneHotCategorical(probs), 1)
     deviation = 2 / (1 + torch.exp(-raw[..., 1:])) + 0.1
     return torch.distributions.Independent(torch.distributions.Normal(raw[..., :1], deviation), 2)

@@ -104,7 +104,18 @@ def load(folder: str | PathLike[str], checkpoint: str = "last") -> Run:
     spec = found.read_spec()
     state = checkpoint_file.read(path)["state_dict"]
     with torch.random.fork_rng():
-        stage = build_stage(OmegaConf.create(config), spec)
+        stage = _built(found, config, spec)
     checkpoint_file.fit(path, state, stage)
     stage.load_state_dict(state)
     return Run(found, config, spec, stage.eval())
+
+
+def _built(folder: Folder, config: dict[str, Any], spec: EnvSpec) -> Stage:
+    try:
+        return build_stage(OmegaConf.create(config), spec)
+    except ConfigError as error:  # an option that the code had once and calls otherwise now
+        raise ConfigError(
+            f"{folder.config}: {error.found}",
+            error.expected,
+            "name it there as it is called now, or load the run with its own code, whose commit provenance.json names",
+        ) from error

@@ -35,13 +35,13 @@ class Recurrence(nn.Module):
         gru: CellKind = "block",
         gru_layers: Count = 1,
         blocks: Count = 8,
-        mix: Share = 0.01,
+        unimix: Share = 0.01,
         prior_layers: Natural = 2,
         manner: Manner | None = None,
     ) -> None:
         super().__init__()
         manner = manner or Manner()
-        self.latents = make_latents(stoch, classes, mix)
+        self.latents = make_latents(stoch, classes, unimix)
         self.deter, latent, raw = deter, stoch * self.latents.width, stoch * self.latents.parameters
         self.size = deter + latent
         self.transition = make_transition(

@@ -70,13 +70,13 @@ class Latents(Protocol):
 class Categorical:
     """One of `classes` each, one-hot; raw parameters are logits, distributions log-probabilities.
 
-    A share `mix` of the probability is uniform. Gradients of draws are those of the probabilities (straight-through).
+    A share `unimix` of the probability is uniform. Gradients of draws are those of the probabilities, straight-through.
     Hafner et al. (2021), algorithm 1; Hafner et al. (2023), "World model learning".
     """
 
     stoch: int
     classes: int
-    mix: float = 0.01
+    unimix: float = 0.01
 
     @property
     def width(self) -> int:
@@ -87,7 +87,7 @@ class Categorical:
         return self.classes
 
     def distribution(self, raw: Float[Tensor, "*batch S K"]) -> Float32[Tensor, "*batch S K"]:
-        return categorical.unimix(raw, self.mix)
+        return categorical.unimix(raw, self.unimix)
 
     def draw(
         self,
@@ -96,7 +96,7 @@ class Categorical:
         *,
         noise: Float[Tensor, "*batch S"] | None = None,
     ) -> Float[Tensor, "*batch S K"]:
-        return categorical.straight_through(categorical.mixed(raw, self.mix), rng, noise=noise)
+        return categorical.straight_through(categorical.mixed(raw, self.unimix), rng, noise=noise)
 
     def mode(self, raw: Float[Tensor, "*batch S K"]) -> Float[Tensor, "*batch S K"]:
         return categorical.mode(raw.float())
@@ -160,10 +160,10 @@ class Gaussian:
         return (distribution[..., 1].log() + 0.5 + _HALF_LOG_TAU).sum(-1)
 
 
-def make_latents(stoch: int, classes: int, mix: float) -> Latents:
+def make_latents(stoch: int, classes: int, unimix: float) -> Latents:
     """Categorical ones, or Gaussian ones if there are no classes."""
     if classes == 1:
         raise ConfigError(
             "latents of one class", "several classes, or none: classes=0 is Gaussian", "set classes=0 or 2 and more"
         )
-    return Categorical(stoch, classes, mix) if classes else Gaussian(stoch)
+    return Categorical(stoch, classes, unimix) if classes else Gaussian(stoch)
