@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from worldmodels.core.spec import ArraySpec, EnvSpec
@@ -174,6 +175,27 @@ def test_before_learning_anything_rewards_are_exactly_zero():
     assert (prediction.reward == 0).all()
     assert prediction.obs["grid"].shape == obs.shape
     assert ((prediction.cont > 0) & (prediction.cont < 1)).all()
+
+
+@pytest.mark.parametrize("contdisc", [1.0, 0.9])
+def test_going_on_is_told_and_scored_as_a_probability_whatever_discount_the_head_learned(contdisc):
+    """A head that says contdisc times 0.75, and one that overshoots."""
+    model, (obs, action, first) = make(), window()
+    model.heads.contdisc = contdisc
+    beliefs = model.track(action, model.encode({"grid": obs}), first)
+    terminated = torch.zeros(first.shape, dtype=torch.bool)
+    terminated[0, 2] = True
+    nn.init.zeros_(model.heads.cont.mlp[-1].weight)
+    nn.init.constant_(model.heads.cont.mlp[-1].bias, torch.logit(torch.tensor(0.75 * contdisc)).item())
+    torch.testing.assert_close(model.decode(beliefs).cont, torch.full(first.shape, 0.75))
+    torch.testing.assert_close(model.discounted_cont(beliefs.feature), torch.full(first.shape, 0.75 * contdisc))
+    found = model.nll(beliefs, {"grid": obs}, torch.zeros(first.shape), terminated)["cont"]
+    torch.testing.assert_close(found, -torch.where(terminated, 0.25, 0.75).log())
+    nn.init.constant_(model.heads.cont.mlp[-1].bias, 10.0)
+    assert (model.cont(beliefs.feature) <= 1).all()
+    found = model.nll(beliefs, {"grid": obs}, torch.zeros(first.shape), terminated)["cont"]
+    assert found[~terminated].max() < 1e-4
+    assert 9 < found[terminated].item() < 14
 
 
 @pytest.mark.parametrize(

@@ -65,11 +65,17 @@ def test_dreams_start_from_every_draw_of_the_latents():
 @pytest.mark.parametrize("contdisc", [None, 0.9])
 @pytest.mark.parametrize("slow_target", [True, False])
 def test_returns_and_weights_of_a_dream_equal_a_loop(slow_target, contdisc, discount_weight):
-    """Without contdisc the discount multiplies what the head says; with it, the head has learned both in one."""
-    stage, plan = dreams.dreamer(), replace(dreams.PLAN, discount_weight=discount_weight)
+    """Without contdisc the discount multiplies what the head says; with it, the head has learned both in one.
+
+    It is not clamped then: a head that overshoots the discount is believed, as in DreamerV3.
+    """
+    stage = dreams.dreamer(loss=ModelLoss(contdisc=contdisc))
+    plan = replace(dreams.PLAN, discount_weight=discount_weight)
+    nn.init.normal_(stage.model.heads.cont.mlp[-1].weight, std=3.0)
     fading = plan.discount / (contdisc or 1.0)
     dreamt = dream(stage, plan, fading=fading, slow_target=slow_target)
-    reward, cont = stage.model.reward(dreamt.feature), stage.model.cont(dreamt.feature)
+    reward, cont = stage.model.reward(dreamt.feature), torch.sigmoid(stage.model.heads.cont(dreamt.feature))
+    assert cont.max() > 0.9 > cont.min()
     value = stage.critic.mean((stage.slow_critic if slow_target else stage.critic)(dreamt.feature))
     torch.testing.assert_close(dreamt.value, value)
     for n in range(8):

@@ -81,7 +81,10 @@ def test_each_loss_reaches_only_its_own_parameters():
 @pytest.mark.parametrize("target", [False, True])
 @pytest.mark.parametrize("contdisc", [None, 0.95])
 def test_losses_have_the_options_of_the_stage(contdisc: float | None, target: bool):
-    """What continuation learned of the discount is not discounted again in dreams; real steps know nothing of it."""
+    """What continuation learned of the discount is not discounted again in dreams; real steps know nothing of it.
+
+    Nor does the probability that the model tells.
+    """
     plan, slow = replace(dreams.PLAN, starts=5), SlowCritic(target=target, reg=0.5)
     stage = dreams.dreamer(
         imagination=plan, slow_critic=slow, loss=ModelLoss(contdisc=contdisc), repval=ReplayCritic(0.3)
@@ -90,6 +93,9 @@ def test_losses_have_the_options_of_the_stage(contdisc: float | None, target: bo
     losses, _ = stage.losses(dreams.batch())
     torch.manual_seed(3)
     learned = stage.look(dreams.batch())
+    feature = learned.beliefs.feature
+    said = torch.sigmoid(stage.model.heads.cont(feature))
+    torch.testing.assert_close(stage.model.cont(feature), (said / (contdisc or 1)).clamp(max=1))
     starts = choose_starts(learned, 5)
     dreamt = imagine(stage.mind, starts, plan, fading=0.9 / (contdisc or 1), slow_target=target)
     real = replay_loss(stage.mind, learned, starts, dreamt, discount=0.9, lam=plan.lam, slow=slow, grad=True)

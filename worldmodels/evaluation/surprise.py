@@ -1,9 +1,10 @@
 """How surprised a world model is by recorded experience: negative log-likelihoods in nats, by head.
 
 They are the losses of the model's heads, summed over the entries of an observation: exact for yes-or-no planes,
-symbols, the continuation and rewards in bins. Squared errors lack their normal density's constant: of whole ones
-(images, symlog vectors) ln(pi) / 2 per entry, the variance being 1/2; of half ones (likelihood normal, head=mse)
-ln(2 pi) / 2, the variance being 1. In pydreamer these are called `logprob_*`, although less is better.
+symbols, the continuation (without a discount learned with it) and rewards in bins. Squared errors lack their normal
+density's constant: of whole ones (images, symlog vectors) ln(pi) / 2 per entry, the variance being 1/2; of half ones
+(likelihood normal, head=mse) ln(2 pi) / 2, the variance being 1. In pydreamer these are called `logprob_*`,
+although less is better.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ from worldmodels.nn.norm import NormKind
 from worldmodels.nn.representation import Representation
 from worldmodels.ops.categorical import uniform
 
+SURE = 1e-6  # what a probability keeps from 0 and 1
+
 
 @dataclass(frozen=True)
 class RSSMBelief(Belief):
@@ -47,11 +49,18 @@ class RSSMBelief(Belief):
 
 
 class Heads(nn.Module):
-    """What a feature says about the arrival: its reward, and whether the world goes on from there."""
+    """What a feature says about the arrival: its reward, and whether the world goes on from there.
+
+    `contdisc` is what `cont` learns to say where the world surely goes on; a stage sets it to its loss's discount.
+    """
 
     def __init__(self, reward: ScalarHead, cont: BinaryHead) -> None:
         super().__init__()
-        self.reward, self.cont = reward, cont
+        self.reward, self.cont, self.contdisc = reward, cont, 1.0
+
+    def going(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
+        """Probability that the world goes on, without the discount that was learned with it."""
+        return (self.cont.mean(self.cont(feature)) / self.contdisc).clamp(max=1)
 
     def losses(
         self,
@@ -59,12 +68,17 @@ class Heads(nn.Module):
         reward: Float[Tensor, "*batch"],
         terminated: Bool[Tensor, "*batch"],
     ) -> dict[str, Float[Tensor, "*batch"]]:
-        """Negative log-likelihoods of the reward and of going on."""
-        going = (~terminated).to(feature.dtype)
-        return {
-            "reward": self.reward.loss(self.reward(feature), reward),
-            "cont": self.cont.loss(self.cont(feature), going),
-        }
+        """Negative log-likelihoods of the reward and of going on.
+
+        A head that learned a discount may say more than it, which would make an end infinitely unlikely: with one,
+        probabilities are kept between SURE and 1 - SURE.
+        """
+        if self.contdisc == 1:
+            cont = self.cont.loss(self.cont(feature), (~terminated).to(feature.dtype))
+        else:
+            going = self.going(feature).clamp(SURE, 1 - SURE)
+            cont = -torch.where(terminated, 1 - going, going).log()
+        return {"reward": self.reward.loss(self.reward(feature), reward), "cont": cont}
 
 
 class RSSM(nn.Module):
@@ -180,7 +194,7 @@ class RSSM(nn.Module):
     ) -> dict[str, Float[Tensor, "*batch"]]:
         """How surprising an arrival is, in nats: `obs/<name>` for what is decoded, `reward` and `cont`.
 
-        These are the losses of the heads, so a squared error lacks its density's constant.
+        These are the losses of the heads, of `cont` without its discount; a squared error lacks its density's constant.
         """
         feature = belief.feature
         seen = {} if self.decoder is None else self.decoder.losses(self.decoder(feature), obs)
@@ -193,4 +207,11 @@ class RSSM(nn.Module):
 
     def cont(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
         """Probability that the world goes on from a feature."""
+        return self.heads.going(feature)
+
+    def discounted_cont(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
+        """The same times the discount that was learned with it, `heads.contdisc`; beyond it where the head overshoots.
+
+        What dreams go by, as DreamerV3's do.
+        """
         return self.heads.cont.mean(self.heads.cont(feature))

@@ -142,7 +142,8 @@ def imagine(mind: Mind, starts: Starts, plan: Imagination, *, fading: float, slo
         beliefs, actions = dream(mind.model, starts.belief, choose, plan.horizon)
         feature = torch.stack([*features, beliefs[-1].feature]).transpose(0, 1)
         action = torch.stack(actions).transpose(0, 1)
-        reward, cont = timewise(mind.model.reward, feature[:, 1:]), timewise(mind.model.cont, feature[:, 1:])
+        reward = timewise(mind.model.reward, feature[:, 1:])
+        cont = timewise(mind.model.discounted_cont, feature[:, 1:])
     shared = blind and not slow_target  # one look serves as baseline, as bootstrap, and for the critic's own loss
     opinion = timewise(critic, (feature if shared else feature[:, :-1]).detach())
     if slow_target:

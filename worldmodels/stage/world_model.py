@@ -47,6 +47,7 @@ class WorldModel(Stage):
         asked = Probes(**(probes or {}))
         self.probes, self.probe_gradients = asked.make(spec, self.model.size), asked.gradients
         self.optim, self.loss = optim or Optim(), loss or ModelLoss()
+        self.model.heads.contdisc = self.loss.going
         turn_off(self.model, freeze)
         self._newest: RSSMBelief | None = None
 
