@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,17 @@ def test_films_show_what_was_held_out(recording: str) -> None:
     assert told["rows"]
     rows = read_csv(folder.metrics)
     assert any(name.startswith("ahead/") and name.endswith("/open") for name in rows[-1])
+
+
+def test_films_measure_rewards_as_they_are_learned(recording: str) -> None:
+    rows = {}
+    for how in ("null", "tanh"):
+        folder = run(*MODEL, recording, f"stage.loss.clip_rewards={how}", f"name={how}")
+        path = folder.path / "films" / "00000006.json"
+        rows[how] = [row["mse/reward/copy"] for row in json.loads(path.read_text())["rows"]]
+    # In this world a reward is 0 or 1.
+    assert rows["tanh"] == pytest.approx([math.tanh(1) ** 2 * error for error in rows["null"]])
+    assert any(rows["null"])
 
 
 def test_held_out_losses_stand_beside_those_of_training(recording: str) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from worldmodels.callback.held import held
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.stage.behaviour import (
@@ -271,3 +272,22 @@ def test_losses_are_those_of_training_wherever_they_are_asked_for():
             losses, _ = stage.losses(dreams.batch())
             found.append({name: float(loss.detach()) for name, loss in losses.items()})
     assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("how", ["tanh", "sign"])
+def test_clipped_rewards_are_what_model_and_critics_learn_of_and_are_judged_by(how: str):
+    """As if the world gave such rewards; the batch that the store handed out is left alone."""
+    batch, parts = dreams.batch(), {"repval": ReplayCritic(0.3)}
+    small = replace(batch, reward=getattr(torch, how)(batch.reward))
+    ours, theirs = dreams.dreamer(loss=ModelLoss(clip_rewards=how), **parts), dreams.dreamer(**parts)
+    found = []
+    for stage, given in ((ours, batch), (theirs, small), (theirs, batch)):
+        torch.manual_seed(3)
+        losses, metrics = stage.losses(given)
+        found.append({**losses, **metrics})
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[1])
+    assert all(not torch.equal(found[0][name], found[2][name]) for name in ("reward", "repval"))
+    judged = held(ours, [batch])
+    assert judged == held(theirs, [small])
+    assert judged["nll/reward/closed"] != held(theirs, [batch])["nll/reward/closed"]
+    assert torch.equal(batch.reward, dreams.batch().reward)

@@ -67,3 +67,10 @@ def test_a_preset_chooses_its_model_and_the_command_line_has_the_last_word() -> 
     assert config("train", ["stage=dreamerv2"]).model.recurrence.deter == 600
     cfg = config("train", ["stage=dreamerv3", "model=rssm", "data=replay"])
     assert (cfg.model.recurrence.deter, cfg.data.replay_context) == (2048, 0)
+
+
+def test_rewards_are_squashed_where_the_originals_do_so() -> None:
+    """danijar/dreamerv2, configs.yaml, `clip_rewards`; jurgisp/pydreamer, configs `atari` and (its port) `minatar`."""
+    found = {name: config("train", [f"stage={name}"]).stage.loss.clip_rewards for name in PRESETS}
+    squashing = {"dreamerv2", "dreamerv2_pydreamer_atari", "dreamerv2_pydreamer_minatar"}
+    assert found == {name: "tanh" if name in squashing else None for name in PRESETS}

@@ -22,6 +22,7 @@ from worldmodels.evaluation.fresh import fresh
 from worldmodels.evaluation.openloop import Curve, merge, open_loop
 from worldmodels.evaluation.play import aside
 from worldmodels.ops.picture import encode_gif
+from worldmodels.stage.stage import Stage
 
 VERBS = ("encode", "observe", "imagine", "decode")
 
@@ -52,11 +53,11 @@ class Film(Watcher):
 
     def _shoot(self, trainer: L.Trainer, stage: L.LightningModule) -> None:
         model: Any = getattr(stage, "model", None)
-        if not all(hasattr(model, verb) for verb in VERBS):
+        if not isinstance(stage, Stage) or not all(hasattr(model, verb) for verb in VERBS):
             return
         rng = Rng(self.seed, "film", trainer.global_step)
         with aside(stage):
-            batches = self._batches(trainer, stage, rng)
+            batches = [stage.taken(batch) for batch in self._batches(trainer, stage, rng)]
             horizon = min([self.horizon, *(batch.mask.shape[1] + 1 - self.context for batch in batches)])
             if horizon < 1:
                 return
@@ -68,7 +69,7 @@ class Film(Watcher):
                 gif = encode_gif(film(shot))
         self._keep(trainer, curve, gif)
 
-    def _batches(self, trainer: L.Trainer, stage: L.LightningModule, rng: Rng) -> list[Batch]:
+    def _batches(self, trainer: L.Trainer, stage: Stage, rng: Rng) -> list[Batch]:
         """Held-out windows of the recording, or windows played just now; none without either."""
         validation = getattr(stream(trainer), "validation", None)
         windows = None if validation is None else validation()

@@ -50,7 +50,8 @@ def held(stage: Stage, windows: Any) -> dict[str, float]:
             losses, metrics = stage.losses(batch)
             for name, value in {**{f"loss/{key}": loss for key, loss in losses.items()}, **metrics}.items():
                 found[name].append(value)
-        told = surprises(model, batches, torch.Generator().manual_seed(0)) if hasattr(model, "nll") else {}
+        taken = [stage.taken(batch) for batch in batches]
+        told = surprises(model, taken, torch.Generator().manual_seed(0)) if hasattr(model, "nll") else {}
     columns = {name: torch.stack(values) for name, values in found.items()}
     # A measurement may be undefined for a batch; a loss may not.
     means = {name: column.mean() if "loss/" in name else column.nanmean() for name, column in columns.items()}

@@ -22,6 +22,7 @@ from worldmodels.model.rssm import RSSM, RSSMBelief
 from worldmodels.model.unroll import arrivals, seen
 from worldmodels.ops.bound import importance_weighted
 from worldmodels.ops.masked import masked_mean
+from worldmodels.ops.squash import ClipRewards
 from worldmodels.stage.stage import Scalars
 
 SCALES = {"obs": 1.0, "reward": 1.0, "cont": 1.0, "dyn": 1.0, "rep": 0.1}
@@ -39,7 +40,8 @@ class ModelLoss:
     where `kl_balance` alpha, if given, stands for dyn=alpha and rep=1 - alpha. With `iwae_samples` I > 1 it is
     log q(z) - log p(z) of each of I draws, unbalanced, and a moment's loss is -log mean exp(-loss) over them. What the
     continuation head learns of a step after which the world goes on is 1, or `contdisc`, DreamerV3's discount (horizon
-    333 is 1 - 1/333 = 0.997). Without `reward_grad` the reward teaches its head alone.
+    333 is 1 - 1/333 = 0.997). Without `reward_grad` the reward teaches its head alone. `clip_rewards` says
+    what a reward is to all that learn from the batch.
     """
 
     free_bits: Rate = 1.0
@@ -48,6 +50,7 @@ class ModelLoss:
     iwae_samples: Count = 1
     contdisc: Share | None = None
     reward_grad: bool = True
+    clip_rewards: ClipRewards | None = None
     scales: Mapping[str, Rate] = field(default_factory=lambda: dict(SCALES))
 
     def __post_init__(self) -> None:

@@ -82,6 +82,10 @@ class Stage(L.LightningModule, ABC):
     def prepare(self, rollout: Batch) -> Batch:
         return rollout
 
+    def taken(self, batch: Batch) -> Batch:
+        """The batch as it is learned from, which is also what a world model is to be judged by."""
+        return batch
+
     def feedback(self) -> Tensor | None:
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -16,6 +17,7 @@ from worldmodels.data.rollout import Rollout
 from worldmodels.model.recall import keep
 from worldmodels.model.rssm import RSSM, RSSMBelief
 from worldmodels.nn.probe import Probes
+from worldmodels.ops.squash import clip_rewards
 from worldmodels.stage.freeze import freeze as turn_off
 from worldmodels.stage.model_loss import Learned, ModelLoss, learn, watch
 from worldmodels.stage.optim import Optim
@@ -61,8 +63,12 @@ class WorldModel(Stage):
         losses, metrics = self.probe(learned)
         return learned.losses | losses, learned.metrics | metrics
 
+    def taken(self, batch: Batch) -> Batch:
+        return replace(batch, reward=clip_rewards(batch.reward, self.loss.clip_rewards))
+
     def look(self, batch: Batch) -> Learned:
         """Beliefs along the batch, with losses while the model learns."""
+        batch = self.taken(batch)
         learned = learn(self.model, batch, self.loss) if self.model_learns else watch(self.model, batch)
         if self.training:  # or else the windows are others, to be judged by
             draws = len(learned.seen) // len(batch.mask)
