@@ -64,6 +64,16 @@ def test_the_normaliser_follows_percentiles_slowly_and_never_blows_up_small_retu
     assert float(small.scale) == 1.0
 
 
+def test_the_normaliser_looks_at_the_rows_that_count():
+    normaliser, alone = Normaliser(rate=1.0), Normaliser(rate=1.0)
+    values, counts = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)) * 9, torch.arange(6) % 3 > 0
+    normaliser.update(values, counts)
+    alone.update(values[counts])
+    assert normaliser.scale == alone.scale > 1
+    normaliser.update(values, torch.zeros(6, dtype=torch.bool))
+    assert normaliser.scale == alone.scale
+
+
 def test_the_normaliser_is_saved():
     normaliser, again = Normaliser(), Normaliser()
     normaliser.update(torch.linspace(-500, 500, 101))

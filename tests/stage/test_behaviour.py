@@ -8,10 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from worldmodels.core.errors import ConfigError
 from worldmodels.model.recall import keep
 from worldmodels.nn.heads import NormalHead
 from worldmodels.ops.bins import two_hot
 from worldmodels.stage.behaviour import (
+    Imagination,
     ReplayCritic,
     SlowCritic,
     actor_loss,
@@ -277,22 +279,36 @@ def test_the_replay_critic_teaches_the_world_model_only_if_it_may(grad):
 
 
 def test_returns_are_scaled_by_the_range_of_this_and_earlier_dreams():
-    stage, scale = dreams.dreamer(), 0.0
-    stage.normaliser.rate = 0.5
+    norm = {"return_norm_rate": 0.5, "return_norm_low": 0.2, "return_norm_high": 0.7, "return_norm_floor": 0.3}
+    plan = replace(dreams.PLAN, starts="all", **norm)
+    stage, scale = dreams.dreamer(imagination=plan), 0.0
     torch.manual_seed(0)
     for _ in range(3):
         with torch.random.fork_rng():
-            returns = dream(stage, dreams.PLAN).returns
-        low, high = torch.quantile(returns, torch.tensor([0.05, 0.95]))
+            returns = dream(stage, plan).returns
+        # Ends of the world count, as in DreamerV3; the padding behind one does not.
+        flat = [float(x) for n, each in enumerate(returns) if n not in (12, 13) for x in each]
+        low, high = (torch.tensor(sorted(flat)).quantile(share) for share in (0.2, 0.7))
         scale = 0.5 * scale + 0.5 * (high - low)
         watched = stage.losses(dreams.batch())[1]["critic/return_range"]
-        torch.testing.assert_close(watched, scale.clamp(min=1.0))
-    assert scale > 1
+        torch.testing.assert_close(watched, scale)
+    assert scale > 0.3
+
+
+def test_a_small_range_of_returns_counts_as_its_floor():
+    stage = dreams.dreamer(imagination=replace(dreams.PLAN, return_norm_floor=1e4))
+    assert float(stage.losses(dreams.batch())[1]["critic/return_range"]) == 1e4
+
+
+@pytest.mark.parametrize("wrong", [{"low": 0.9, "high": 0.9}, {"rate": 0.0}, {"floor": 0.0}])
+def test_a_range_of_returns_that_can_not_be_is_refused(wrong):
+    with pytest.raises(ConfigError, match="return_norm"):
+        Imagination(**{f"return_norm_{name}": value for name, value in wrong.items()})
 
 
 def test_without_return_norm_returns_keep_their_units():
-    stage = dreams.dreamer(imagination=replace(dreams.PLAN, return_norm=False))
-    stage.normaliser.rate = 1.0
+    plan = replace(dreams.PLAN, return_norm=False, return_norm_rate=1.0, return_norm_floor=3.0)
+    stage = dreams.dreamer(imagination=plan)
     assert float(stage.losses(dreams.batch())[1]["critic/return_range"]) == 1.0
 
 

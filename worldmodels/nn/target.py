@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from worldmodels.core.errors import ConfigError
@@ -75,10 +75,14 @@ class Normaliser(nn.Module):
         self.register_buffer("high", torch.zeros(()))
 
     @torch.no_grad()
-    def update(self, values: Float[Tensor, "*N"]) -> None:
-        low, high = torch.quantile(values.detach().float().flatten(), self.quantiles)
-        self.low.lerp_(low, self.rate)
-        self.high.lerp_(high, self.rate)
+    def update(self, values: Float[Tensor, "N *rest"], counts: Bool[Tensor, " N"] | None = None) -> None:
+        """`counts`: which rows do, by default all; nothing moves if none does."""
+        values = values.detach().float()
+        if counts is not None:
+            values = torch.where(counts.view(-1, *[1] * (values.dim() - 1)), values, torch.nan)
+        low, high = torch.nanquantile(values.flatten(), self.quantiles)
+        self.low.lerp_(torch.where(low.isnan(), self.low, low), self.rate)
+        self.high.lerp_(torch.where(high.isnan(), self.high, high), self.rate)
 
     @property
     def scale(self) -> Float[Tensor, ""]:

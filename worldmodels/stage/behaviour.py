@@ -12,7 +12,7 @@ from functools import partial
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from worldmodels.core.errors import ConfigError
@@ -35,8 +35,9 @@ class Imagination:
 
     `actor_grad` reinforce follows the log-probability of what was done, by how much better it went than the critic
     expected; dynamics follows the return's own gradient through the dream; both is `actor_grad_mix` of the latter and
-    the rest of the former. Without `discount_weight` steps are weighed by the probability alone that the episode still
-    runs, as in pydreamer.
+    the rest of the former. With `return_norm` returns are in units of their range between two quantiles, averaged over
+    updates at `return_norm_rate`, but at least `return_norm_floor`. Without `discount_weight` steps are weighed by the
+    probability alone that the episode still runs, as in pydreamer.
     """
 
     horizon: Count = 15  # imagined steps
@@ -47,7 +48,25 @@ class Imagination:
     actor_grad: Literal["reinforce", "dynamics", "both"] = "reinforce"
     actor_grad_mix: Share = 0.1
     return_norm: bool = True
+    return_norm_rate: Share = 0.01
+    return_norm_low: Share = 0.05
+    return_norm_high: Share = 0.95
+    return_norm_floor: Rate = 1.0
     discount_weight: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.return_norm_low < self.return_norm_high:
+            raise ConfigError(
+                f"return_norm_low={self.return_norm_low} with return_norm_high={self.return_norm_high}",
+                "a low quantile of returns below the high one",
+                "set stage.imagination.return_norm_low=0.05 and return_norm_high=0.95",
+            )
+        if self.return_norm and not (self.return_norm_rate and self.return_norm_floor):
+            raise ConfigError(
+                f"return_norm_rate={self.return_norm_rate}, return_norm_floor={self.return_norm_floor}",
+                "both above 0, or returns that are not normed",
+                "set return_norm_rate=0.01 and return_norm_floor=1.0, or stage.imagination.return_norm=false",
+            )
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,7 @@ class Starts:
     """N moments to dream from, among those of a batch."""
 
     belief: RSSMBelief  # (N, ...)
+    seen: Bool[Tensor, " N"]  # as in `Learned`
     alive: Float[Tensor, " N"]  # 0 where the world has ended, and where nothing may be learned
     place: Int64[Tensor, " N"] | None  # in the flattened batch; None: all, in order
 
@@ -106,11 +126,12 @@ def choose_starts(learned: Learned, count: int | Literal["all"]) -> Starts:
     """All moments that were looked at, or as many as asked for, in random order."""
     batch = learned.batch
     alive = torch.cat([torch.ones_like(batch.mask[:, :1]), ~batch.terminated], 1) & learned.seen
+    alive, real = alive.flatten().float(), learned.seen.flatten()
     beliefs = learned.beliefs.map(lambda x: x.detach().flatten(0, 1))
     if count == "all":
-        return Starts(beliefs, alive.flatten().float(), None)
+        return Starts(beliefs, real, alive, None)
     chosen = torch.randperm(alive.numel(), device=alive.device)[: min(count, alive.numel())]
-    return Starts(beliefs.map(lambda x: x[chosen]), alive.flatten()[chosen].float(), chosen)
+    return Starts(beliefs.map(lambda x: x[chosen]), real[chosen], alive[chosen], chosen)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,9 @@ class Dreamer(WorldModel):
         self.imagination, self.slow = imagination or Imagination(), slow_critic or SlowCritic()
         self.repval, self.model_updates = repval or ReplayCritic(), model_updates
         self.slow_critic = Target(self.critic, rate=self.slow.rate, every=self.slow.every)
-        self.normaliser = Normaliser()
+        plan = self.imagination
+        floor = plan.return_norm_floor if plan.return_norm else 1.0
+        self.normaliser = Normaliser(plan.return_norm_rate, (plan.return_norm_low, plan.return_norm_high), floor)
 
     @property
     def model_learns(self) -> bool:
@@ -85,7 +87,7 @@ class Dreamer(WorldModel):
         fading = plan.discount / self.loss.going
         dreamt = imagine(self.mind, starts, plan, fading=fading, slow_target=self.slow.target)
         if plan.return_norm and self.training:
-            self.normaliser.update(dreamt.returns)
+            self.normaliser.update(dreamt.returns, starts.seen)
         actor, watched = actor_loss(self.actor, dreamt, plan, self.normaliser.scale)
         probed, told = self.probe(learned)
         losses = learned.losses | {"actor": actor, "critic": critic_loss(self.mind, dreamt, self.slow)} | probed
