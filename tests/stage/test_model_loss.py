@@ -138,6 +138,25 @@ def test_below_the_free_bits_the_kl_teaches_nothing():
     assert not any(side.any() for side in sides(ModelLoss(free_bits=1e3, kl_balance=0.8)))
 
 
+@pytest.mark.parametrize("free", [0.4, 1e3])
+def test_with_free_avg_the_free_bits_are_those_of_the_mean(free):
+    """danijar/dreamerv2, `kl_loss`: max(mean(kl), free) on either side, of the moments that were seen."""
+    model, batch = dreams.model(), dreams.batch()
+    loss = ModelLoss(free_bits=free, free_avg=True, kl_balance=0.8, kl_weight=0.5)
+    torch.manual_seed(3)
+    learned = learn(model, batch, loss)
+    total, at = 0.0, seen(batch).nonzero().tolist()
+    kls = [naive_kl(learned.beliefs, b, t) for b, t in at]
+    assert min(kls) < 0.4 < sum(kls) / len(kls)
+    for share in (0.8, 0.2):
+        total += 0.5 * share * max(sum(kls) / len(kls), free)
+    assert learned.losses["kl"].item() == pytest.approx(total, rel=1e-4)
+    found = sides(loss)
+    plain = sides(replace(loss, free_bits=0.0, free_avg=False))
+    for side, whole in zip(found, plain, strict=True):
+        torch.testing.assert_close(side, whole if sum(kls) / len(kls) > free else torch.zeros_like(whole))
+
+
 def naive_bound(learned, model, draws, scales, kl_weight):
     """-log mean_i exp(-loss_i) of each moment, all that is said of it in one sum, from the beliefs of the draws."""
     total, count = 0.0, 0

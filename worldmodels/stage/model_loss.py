@@ -37,7 +37,8 @@ class ModelLoss:
     """Options of the loss; `scales` of its parts by name.
 
     The KL is kl_weight (dyn max(free_bits, KL(sg post || prior)) + rep max(free_bits, KL(post || sg prior))), in nats,
-    where `kl_balance` alpha, if given, stands for dyn=alpha and rep=1 - alpha. With `iwae_samples` I > 1 it is
+    where `kl_balance` alpha, if given, stands for dyn=alpha and rep=1 - alpha. The greater of the two is that of each
+    moment, or with `free_avg`, as in DreamerV2's code, of the batch's mean. With `iwae_samples` I > 1 it is
     log q(z) - log p(z) of each of I draws, unbalanced, and a moment's loss is -log mean exp(-loss) over them. What the
     continuation head learns of a step after which the world goes on is 1, or `contdisc`, DreamerV3's discount (horizon
     333 is 1 - 1/333 = 0.997). Without `reward_grad` the reward teaches its head alone. `clip_rewards` says
@@ -45,6 +46,7 @@ class ModelLoss:
     """
 
     free_bits: Rate = 1.0
+    free_avg: bool = False
     kl_weight: Rate = 1.0
     kl_balance: Share | None = None
     iwae_samples: Count = 1
@@ -110,9 +112,7 @@ def learn(model: RSSM, batch: Batch, loss: ModelLoss) -> Learned:
     post, prior = latents.distribution(beliefs.post), latents.distribution(beliefs.prior)
     plain = latents.kl(post.detach(), prior)
     if loss.iwae_samples == 1:
-        dyn, rep = loss.sides
-        sides = plain.clamp(min=loss.free_bits), latents.kl(post, prior.detach()).clamp(min=loss.free_bits)
-        each["kl"] = dyn * sides[0] + rep * sides[1]
+        each["kl"] = _divergence(plain, latents.kl(post, prior.detach()), looked.seen, loss)
         losses = {name: loss.scale(name) * masked_mean(value, looked.counts(name)) for name, value in each.items()}
     else:
         each["kl"] = latents.log_prob(post, beliefs.stoch) - latents.log_prob(prior, beliefs.stoch)
@@ -164,6 +164,16 @@ def _surprises(
     each["reward"] = heads.reward.loss(rewarded, batch.reward)
     each["cont"] = heads.cont.loss(heads.cont(arrived), (~batch.terminated).to(feature.dtype) * loss.going)
     return each
+
+
+def _divergence(
+    dyn: Float[Tensor, "B moments"], rep: Float[Tensor, "B moments"], counts: Bool[Tensor, "B moments"], loss: ModelLoss
+) -> Float[Tensor, "B moments"]:
+    """The weighted KL of each moment beyond its free bits; with `free_avg` the mean's, at each."""
+    if loss.free_avg:
+        dyn, rep = (masked_mean(side, counts).expand_as(side) for side in (dyn, rep))
+    weights = loss.sides
+    return weights[0] * dyn.clamp(min=loss.free_bits) + weights[1] * rep.clamp(min=loss.free_bits)
 
 
 def _bound(each: Mapping[str, Tensor], looked: Learned, loss: ModelLoss) -> Float[Tensor, ""]:
