@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from worldmodels.data.driver import Driver
 from worldmodels.data.recorder import Recorder
 from worldmodels.data.replay import Replay
 from worldmodels.data.rollout import Rollout, gather
-from worldmodels.data.sampler import Prioritised, Recent, Uniform
+from worldmodels.data.sampler import Prioritised, Uniform
 from worldmodels.data.store import EpisodeStore
 from worldmodels.env.dummy import Dummy
 from worldmodels.env.recipe import Recipe
@@ -122,7 +124,7 @@ def store(tmp_path_factory):
     store.close()
 
 
-@pytest.mark.parametrize("make", [Uniform, Recent, Prioritised])
+@pytest.mark.parametrize("make", [Uniform, partial(Uniform, capacity=700), Prioritised])
 @pytest.mark.parametrize("how", [{}, {"pad": True}, {"cross": True}])
 def test_windows_keep_every_reward_with_its_action_and_observations(store, make, how):
     sampler, rng = make(length=6, batch=64, **how), Rng(0)

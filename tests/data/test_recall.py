@@ -92,6 +92,22 @@ def test_rows_wait_for_nothing_where_an_episode_still_runs(store):
     assert batch.obs["clock"][0, :, 0].tolist() == [0, 1, 2]
 
 
+def test_rows_leave_what_a_capacity_no_longer_holds(store):
+    """Of 49 recorded steps the last 30."""
+    sampler, rng = Consecutive(2, 2, cross=True, reset_interval=None, capacity=30), Rng(0)
+    sampler.sample(store, rng)
+    table = store.index.table
+    recorded = table.recorded(table.places([2, 2]), np.array([5, 25]))
+    assert (recorded >= 19).tolist() == [False, True]
+    sampler.cursor = np.array([[2, 5], [2, 25]])
+    batch = sampler.sample(store, rng)
+    assert batch.known.tolist() == [False, True]
+    assert batch.key[1].tolist() == [2, 25]
+    for _ in range(50):
+        keys = sampler.sample(store, rng).key.numpy()
+        assert (table.recorded(table.places(keys[:, 0]), keys[:, 1]) >= 19).all()
+
+
 def test_a_restored_sampler_reads_on_at_the_same_places(store):
     one, other = Consecutive(4, 6, cross=True), Consecutive(4, 6, cross=True)
     rng, its = Rng(0), Rng(0)

@@ -1,4 +1,6 @@
+import tracemalloc
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,10 +10,11 @@ from worldmodels.core.errors import ConfigError, StoreError
 from worldmodels.core.experience import Episode
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
-from worldmodels.data.sampler import Prioritised, Recent, Uniform
+from worldmodels.data.sampler import Prioritised, Uniform
 from worldmodels.data.store import EpisodeStore
 from worldmodels.data.weights import Weights
 
+RECENT = partial(Uniform, capacity=100_000)
 SPEC = EnvSpec("toy", {"clock": ArraySpec((1,), "int64")}, 5)
 
 
@@ -56,17 +59,72 @@ def test_padded_and_crossing_windows_begin_at_any_step(store, how):
 
 
 def test_a_sampler_keeps_to_its_side_of_the_split(store):
-    for sampler in (Uniform(3, 20), Recent(3, 20), Prioritised(3, 20), Uniform(8, 20, cross=True)):
+    for sampler in (Uniform(3, 20), RECENT(3, 20), Prioritised(3, 20), Uniform(8, 20, cross=True)):
         assert {n for n, _ in drawn(sampler.over(np.array([1, 3])), store, 30)} == {1, 3}
     batch = Uniform(16, 50, cross=True).over(np.array([1, 3])).sample(store, Rng(0))
     assert set((batch.obs["clock"] // 1000).unique().tolist()) == {1, 3}
 
 
-def test_recent_draws_from_the_last_steps_that_were_recorded(store):
-    last = [(2, t) for t in range(15, 20)] + [(3, t) for t in range(6)] + [(2, t) for t in range(20, 30)]
-    assert_uniform(drawn(Recent(1, 20, steps=21), store, 100), last)
+LAST = [*((2, t) for t in range(15, 20)), *((3, t) for t in range(6)), *((2, t) for t in range(20, 30))]  # 21 steps
+
+
+@pytest.mark.parametrize("how", [{"length": 1}, {"length": 5, "cross": True}, {"length": 5, "pad": True}])
+def test_within_a_capacity_starts_are_the_last_steps_that_were_recorded(store, how):
+    assert_uniform(drawn(Uniform(batch=20, capacity=21, **how), store, 250), LAST)
+
+
+def test_within_a_capacity_whole_windows_begin_where_they_fit(store):
     fits = [(2, t) for t in range(15, 20)] + [(3, t) for t in range(3)] + [(2, t) for t in range(20, 27)]
-    assert_uniform(drawn(Recent(4, 20, steps=21), store, 100), fits)
+    assert_uniform(drawn(Uniform(4, 20, capacity=21), store, 250), fits)
+    assert set(drawn(Uniform(10, 20, capacity=11), store, 20)) == {(2, 20)}  # one of 11 steps, seldom met by chance
+
+
+def test_a_capacity_counts_the_steps_of_all_episodes_whichever_are_drawn(store):
+    assert_uniform(drawn(Uniform(1, 20, capacity=21).over(np.array([0, 3])), store, 50), [(3, t) for t in range(6)])
+
+
+def test_a_capacity_beyond_the_store_draws_from_all_of_it(store):
+    every = [(n, t) for n, length in ((0, 3), (1, 10), (2, 30), (3, 6)) for t in range(length)]
+    assert_uniform(drawn(RECENT(5, 20, cross=True), store, 250), every)
+
+
+@pytest.mark.parametrize("how", [{}, {"cross": True}])
+def test_within_a_capacity_a_batch_costs_the_same_however_many_episodes_there_are(tmp_path, how):
+    """Memory tells, unlike time: an array as long as the table would be a hundred times what a batch takes."""
+    peaks = []
+    for count in (100, 20_000):
+        with EpisodeStore.create(tmp_path / str(count), SPEC) as made:
+            made.extend([piece(n, 0, 4, ended=True) for n in range(count)])
+            sampler = Uniform(3, 4, capacity=200, **how)
+            sampler.sample(made, Rng(0))
+            tracemalloc.start()
+            sampler.sample(made, Rng(1))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < 2 * peaks[0] < 2**16
+
+
+def test_within_a_capacity_a_reopened_store_gives_the_same_draws(store):
+    sampler, cursor = Uniform(4, 20, capacity=21), store.snapshot()
+    before = [sampler.keys(store, Rng(n)).tolist() for n in range(5)]
+    store.extend([piece(3, 6, 4), piece(4, 0, 50)])
+    assert {n for n, _ in drawn(sampler, store, 20)} == {4}
+    store.restore(cursor)
+    assert [sampler.keys(store, Rng(n)).tolist() for n in range(5)] == before
+    with EpisodeStore.open(store.folder) as again:
+        assert [sampler.keys(again, Rng(n)).tolist() for n in range(5)] == before
+
+
+@pytest.mark.parametrize("among", [None, [0, 1, 3], [3]])
+def test_windows_that_cross_go_around_all_episodes_as_a_loop_does(store, among):
+    lengths = {0: 3, 2: 30, 1: 10, 3: 6}  # in the order in which they began
+    ring = [(n, t) for n, length in lengths.items() if among is None or n in among for t in range(length + 1)]
+    starts = np.array([key for key in ring if key[1] < lengths[key[0]]])
+    places, steps = store.moments(starts, 60, cross=True, among=None if among is None else np.array(among))
+    found = np.stack([store.index.table.number.values[places], steps], -1)
+    for start, window in zip(starts.tolist(), found.tolist(), strict=True):
+        at = ring.index(tuple(start))
+        assert window == [list(ring[(at + k) % len(ring)]) for k in range(61)]
 
 
 def test_prioritised_follows_priorities_and_weighs_against_them(store):
@@ -124,7 +182,7 @@ def test_weights_draw_rows_of_all_blocks_and_never_one_without_weight():
     assert np.isclose(weights.sums.sum(), weights.get(rows).sum())
 
 
-@pytest.mark.parametrize("kind", [Uniform, Recent, Prioritised])
+@pytest.mark.parametrize("kind", [Uniform, RECENT, Prioritised])
 def test_a_window_longer_than_any_episode_is_an_error_that_names_the_longest(store, kind):
     with pytest.raises(StoreError, match=r"no window of 31 steps; the longest episode has 30"):
         kind(31, 4).sample(store, Rng(0))
@@ -134,9 +192,14 @@ def test_a_window_longer_than_any_episode_is_an_error_that_names_the_longest(sto
 
 def test_an_empty_store_is_an_error(tmp_path):
     with EpisodeStore.create(tmp_path / "s", SPEC) as empty:
-        for sampler in (Uniform(1, 1), Recent(1, 1), Prioritised(1, 1), Uniform(1, 1, cross=True)):
+        for sampler in (Uniform(1, 1), RECENT(1, 1), Prioritised(1, 1), Uniform(1, 1, cross=True)):
             with pytest.raises(StoreError, match="nothing to draw from"):
                 sampler.sample(empty, Rng(0))
+
+
+def test_priorities_know_no_capacity():
+    with pytest.raises(ConfigError, match="capacity=9 with Prioritised"):
+        Prioritised(4, 4, capacity=9)
 
 
 def test_batches_of_nothing_are_refused():
@@ -144,7 +207,7 @@ def test_batches_of_nothing_are_refused():
         Uniform(0, 4)
 
 
-@pytest.mark.parametrize("kind", [Uniform, Recent, Prioritised])
+@pytest.mark.parametrize("kind", [Uniform, RECENT, Prioritised])
 @pytest.mark.parametrize("how", ["pad", "cross"])
 def test_windows_longer_than_all_that_the_store_holds_are_refused_before_they_take_memory(store, kind, how):
     assert kind(49, 2, **{how: True}).sample(store, Rng(0)).action.shape == (2, 49)

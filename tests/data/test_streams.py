@@ -131,6 +131,7 @@ def recording(folder: Path, recipe, steps: int = 600) -> str:
 def plans(folder: Path, recipe):
     return {
         "replay": Replay(Uniform(4, 8, cross=True), 4, piece=3, warmup=40, steps_per_update=1.5, updates=5),
+        "recent": Replay(Uniform(4, 8, capacity=50), 4, piece=3, warmup=40, steps_per_update=6.0, updates=5),
         "prioritised": Replay(Prioritised(4, 8, pad=True), 4, piece=3, warmup=40, steps_per_update=6.0, updates=5),
         "rollout": Rollout(4, steps=10, passes=2, minibatches=5),
         "segment": Segment(recording(folder, recipe), 4, 8, updates=5, cross=True, held_out=0.3),
@@ -154,7 +155,7 @@ def assert_same(tree, other) -> None:
 
 
 @pytest.mark.parametrize("recipe", [DOT, BREAKOUT], ids=["dot", "breakout"])
-@pytest.mark.parametrize("kind", ["replay", "prioritised", "rollout", "segment"])
+@pytest.mark.parametrize("kind", ["replay", "recent", "prioritised", "rollout", "segment"])
 @pytest.mark.parametrize("cut", ["epoch", "midst"])
 def test_stopped_and_resumed_equals_never_stopped(tmp_path, recipe, kind, cut):
     if cut == "midst" and kind == "rollout":

@@ -74,3 +74,11 @@ def test_rewards_are_squashed_where_the_originals_do_so() -> None:
     found = {name: config("train", [f"stage={name}"]).stage.loss.clip_rewards for name in PRESETS}
     squashing = {"dreamerv2", "dreamerv2_pydreamer_atari", "dreamerv2_pydreamer_minatar"}
     assert found == {name: "tanh" if name in squashing else None for name in PRESETS}
+
+
+def test_replay_reaches_back_as_far_as_in_the_originals() -> None:
+    """configs.yaml of danijar/dreamerv2 and of dreamerv3, pydreamer's `buffer_size`; ours is all that was lived."""
+    found = {name: config("train", [f"stage={name}"]).data.sampler.capacity for name in PRESETS}
+    million = {"dreamerv2": 2, "dreamerv3": 5, "r2dreamer": 5}
+    million |= {name: 10 for name in PRESETS if "pydreamer" in name}
+    assert found == {name: None if name == "dreamer" else million[name] * 10**6 for name in PRESETS}

@@ -61,4 +61,7 @@ class Consecutive(Uniform):
     def _fits(self, store: EpisodeStore, cursor: Int64[np.ndarray, "B 2"]) -> Bool[np.ndarray, " B"]:
         """Whether a window may begin there."""
         table = store.index.table
-        return cursor[:, 1] + self._needed <= table.length.values[table.places(cursor[:, 0])]
+        place, step = table.places(cursor[:, 0]), cursor[:, 1]
+        length = table.length.values[place]
+        recent = table.recorded(place, np.minimum(step, length - 1)) >= self._begin(table)
+        return recent & (step + self._needed <= length)

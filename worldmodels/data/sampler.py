@@ -18,6 +18,8 @@ from worldmodels.data.store import EpisodeStore
 from worldmodels.data.table import Table
 from worldmodels.data.weights import Weights
 
+TRIES = 8  # rounds of draws before starts are counted one by one
+
 
 class Runs(NamedTuple):
     """Consecutive steps of one episode that may begin a window."""
@@ -34,7 +36,8 @@ class Uniform:
     By default a window lies whole inside an episode. `pad` lets it begin at any step, and masks what would come after
     the episode's end; `cross` also lets it begin anywhere, and goes on in the next episode: of a mixture in the next
     one of the same world, unless `mix` lets worlds meet. `among` are the numbers of the episodes to draw from, by
-    default all. `balance` draws the world of a mixture first, each equally likely, and then a start in it.
+    default all. `balance` draws the world of a mixture first, each equally likely, and then a start in it. `capacity`
+    keeps to starts among the last so many steps that were recorded, in whichever episodes: a buffer of that size.
     """
 
     length: Count
@@ -44,6 +47,7 @@ class Uniform:
     among: Int64[np.ndarray, " n"] | None = None
     mix: bool = False
     balance: bool = False
+    capacity: Count | None = None
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.batch < 1:
@@ -60,6 +64,9 @@ class Uniform:
 
     def keys(self, store: EpisodeStore, rng: Rng) -> Int64[np.ndarray, "B 2"]:
         """Where windows are to begin: episode number and step. Errors as for `sample`."""
+        latest = self._latest(store.index.table, rng)
+        if latest is not None:
+            return latest
         runs = self._runs(store)
         ends = np.cumsum(runs.spans)
         self._demand(store, int(ends[-1]) if len(ends) else 0)
@@ -94,11 +101,44 @@ class Uniform:
         """Steps from a start to its episode's end."""
         return 1 if self.cross or self.pad else self.length
 
+    def _latest(self, table: Table, rng: Rng) -> Int64[np.ndarray, "B 2"] | None:
+        """Starts within `capacity`, drawn until they fit, at a cost that does not grow with the store.
+
+        None where there is no capacity, or too few starts to be found so.
+        """
+        begin = self._begin(table)
+        if self.capacity is None or self.balance or self.among is not None or table.steps - begin < self.length:
+            return None
+        keys = np.zeros((0, 2), np.int64)
+        for _ in range(TRIES):
+            place, step = table.recording(rng.numpy.integers(begin, table.steps, size=self.batch))
+            fits = step + self._needed <= table.length.values[place]
+            keys = np.concatenate([keys, np.stack([table.number.values[place[fits]], step[fits]], 1)])
+            if len(keys) >= self.batch:
+                return keys[: self.batch]
+        return None
+
+    def _begin(self, table: Table) -> int:
+        """How many of the recorded steps came too early to be a start."""
+        return 0 if self.capacity is None else max(table.steps - self.capacity, 0)
+
     def _runs(self, store: EpisodeStore) -> Runs:
         table = store.index.table
+        if self.capacity is not None:
+            return self._recent(table, self._begin(table))
         place = np.arange(len(table)) if self.among is None else table.places(self.among)
         count = np.maximum(table.length.values[place] - self._needed + 1, 0)
         return Runs(place, np.zeros_like(place), count)
+
+    def _recent(self, table: Table, begin: int) -> Runs:
+        first = max(int(np.searchsorted(table.arrived.before.values, begin, side="right")) - 1, 0)
+        place, start, length, _, before = (column.values[first:] for column in table.arrived)
+        if self.among is not None:
+            kept = np.isin(place, table.places(self.among))
+            place, start, length, before = place[kept], start[kept], length[kept], before[kept]
+        last = np.minimum(start + length, table.length.values[place] - self._needed + 1)
+        start = start + np.maximum(begin - before, 0)
+        return Runs(place, start, np.maximum(last - start, 0))
 
     def _demand(self, store: EpisodeStore, starts: int) -> None:
         """Of windows that cross or are padded, a wrong length would ask for more memory than there is."""
@@ -142,26 +182,6 @@ def _by_label(
 
 
 @dataclass
-class Recent(Uniform):
-    """Uniform over the last `steps` steps that were recorded, in whichever episodes they lie."""
-
-    steps: int = 100_000
-
-    def _runs(self, store: EpisodeStore) -> Runs:
-        table = store.index.table
-        place, start, length = (column.values for column in table.arrived[:3])
-        if self.among is not None:
-            kept = np.isin(place, table.places(self.among))
-            place, start, length = place[kept], start[kept], length[kept]
-        before = np.cumsum(length[::-1])[::-1] - length  # steps recorded after each piece
-        late = before < self.steps
-        place, start, length, before = place[late], start[late], length[late], before[late]
-        first = start + np.maximum(length + before - self.steps, 0)
-        last = np.minimum(start + length, table.length.values[place] - self._needed + 1)
-        return Runs(place, first, np.maximum(last - first, 0))
-
-
-@dataclass
 class Prioritised(Uniform):
     """Windows drawn in proportion to priority ** alpha. Schaul et al. (2016), sec. 3.3, proportional variant.
 
@@ -180,8 +200,9 @@ class Prioritised(Uniform):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.balance:
-            raise ConfigError("balance=true with Prioritised", "draws by priority alone", "leave out balance")
+        if self.balance or self.capacity is not None:
+            found = "balance=true" if self.balance else f"capacity={self.capacity}"
+            raise ConfigError(f"{found} with Prioritised", "draws by priority alone", "leave it out")
 
     def sample(self, store: EpisodeStore, rng: Rng) -> Batch:
         self._take_in(store)

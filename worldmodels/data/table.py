@@ -60,12 +60,13 @@ class Episodes:
 
 
 class Arrivals(NamedTuple):
-    """Pieces in the order in which they were written, so with growing rows."""
+    """Pieces in the order in which they were written, so with growing rows; `before` counts the steps before each."""
 
     place: Growing
     start: Growing
     length: Growing
     row: Growing
+    before: Growing
 
 
 class Table:
@@ -78,7 +79,7 @@ class Table:
         self.key, self.row, self.start, self.last = (Growing("int64") for _ in range(4))
         self.number, self.length = Growing("int64"), Growing("int64")
         self.return_, self.terminated, self.truncated = Growing("float64"), Growing("bool"), Growing("bool")
-        self.arrived = Arrivals(*(Growing("int64") for _ in range(4)))
+        self.arrived = Arrivals(*(Growing("int64") for _ in Arrivals._fields))
         self.source: list[Mapping[str, Any]] = []
         self.place: dict[int, int] = {}
         self.steps, self.highest = 0, -1  # the latter: of the numbers
@@ -140,7 +141,8 @@ class Table:
         for column, values in ((self.key, key), (self.row, rows), (self.start, pieces.start)):
             column.weave(at, values[order])
         self.last.weave(at, pieces.last[order] + row)
-        for column, values in zip(self.arrived, (place, pieces.start, pieces.length, rows), strict=True):
+        before = self.steps + np.cumsum(pieces.length) - pieces.length
+        for column, values in zip(self.arrived, (place, pieces.start, pieces.length, rows, before), strict=True):
             column.append(values)
         self.length.values[place] = pieces.start + pieces.length
         self.return_.values[place] = pieces.return_
@@ -168,6 +170,18 @@ class Table:
         row = self.row.values[piece] + step - self.start.values[piece]
         return np.where(step == length, self.last.values[piece], row)
 
+    def recorded(self, place: Int64[np.ndarray, " n"], step: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """How many steps had been recorded before each of these, none of them a final observation."""
+        row = self.rows(place, step)
+        piece = np.searchsorted(self.arrived.row.values, row, side="right") - 1
+        return self.arrived.before.values[piece] + row - self.arrived.row.values[piece]
+
+    def recording(self, when: Int64[np.ndarray, " n"]) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+        """Places and steps of what was recorded after so many others."""
+        place, start, _, _, before = (column.values for column in self.arrived)
+        piece = np.searchsorted(before, when, side="right") - 1
+        return place[piece], start[piece] + when - before[piece]
+
     def inside(
         self, place: Int64[np.ndarray, " B"], first: Int64[np.ndarray, " B"], count: int
     ) -> tuple[Int64[np.ndarray, "B T"], Int64[np.ndarray, "B T"]]:
@@ -187,19 +201,22 @@ class Table:
 
         With labels, a window goes on in episodes of one label only.
         """
-        ring = np.arange(len(self)) if among is None else np.unique(among)
+        ring = None if among is None else np.unique(among)
         if labels is not None:
             places, steps = np.zeros((2, len(place), count), np.int64)
             for label in np.unique(labels[place]):
                 mine = labels[place] == label
-                same = ring[labels[ring] == label]
+                same = np.flatnonzero(labels == label) if ring is None else ring[labels[ring] == label]
                 places[mine], steps[mine] = self.across(place[mine], first[mine], count, same)
             return places, steps
-        ends = np.cumsum(self.length.values[ring] + 1)
-        begins = ends - self.length.values[ring] - 1
-        if among is not None and not np.all(np.isin(place, ring)):
+        if ring is not None and not np.all(np.isin(place, ring)):
             raise StoreError("a window in an episode that is not among those to use", "one of them", "draw from them")
-        flat = (begins[np.searchsorted(ring, place)] + first)[:, None] + np.arange(count)
-        flat %= ends[-1]
-        which = np.searchsorted(ends, flat, side="right")
-        return ring[which], flat - begins[which]
+        at = place if ring is None else np.searchsorted(ring, place)
+        length = self.length.values if ring is None else self.length.values[ring]
+        step = first[:, None] + np.arange(count)
+        which = np.broadcast_to(at[:, None], step.shape).copy()
+        # From episode to episode, as far as windows reach: a sum over all episodes would cost more with each of them.
+        while (over := step > length[which]).any():
+            step[over] -= length[which[over]] + 1
+            which[over] = (which[over] + 1) % len(length)
+        return which if ring is None else ring[which], step
