@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,7 @@ def plans(folder: Path, recipe):
     return {
         "replay": Replay(Uniform(4, 8, cross=True), 4, piece=3, warmup=40, steps_per_update=1.5, updates=5),
         "recent": Replay(Uniform(4, 8, capacity=50), 4, piece=3, warmup=40, steps_per_update=6.0, updates=5),
+        "deflated": Replay(Uniform(4, 8), 4, piece=3, warmup=40, updates=5, compress=tuple(recipe.spec().obs)),
         "prioritised": Replay(Prioritised(4, 8, pad=True), 4, piece=3, warmup=40, steps_per_update=6.0, updates=5),
         "rollout": Rollout(4, steps=10, passes=2, minibatches=5),
         "segment": Segment(recording(folder, recipe), 4, 8, updates=5, cross=True, held_out=0.3),
@@ -155,7 +157,7 @@ def assert_same(tree, other) -> None:
 
 
 @pytest.mark.parametrize("recipe", [DOT, BREAKOUT], ids=["dot", "breakout"])
-@pytest.mark.parametrize("kind", ["replay", "recent", "prioritised", "rollout", "segment"])
+@pytest.mark.parametrize("kind", ["replay", "recent", "deflated", "prioritised", "rollout", "segment"])
 @pytest.mark.parametrize("cut", ["epoch", "midst"])
 def test_stopped_and_resumed_equals_never_stopped(tmp_path, recipe, kind, cut):
     if cut == "midst" and kind == "rollout":
@@ -199,6 +201,19 @@ def test_replay_keeps_the_ratio_of_acting_to_learning(tmp_path, ratio):
     stream.close()
     for update, steps in enumerate(taken, 1):
         assert 0 <= steps - 40 - update * ratio < 4
+
+
+def test_a_replay_can_be_deflated_and_hands_out_the_same(tmp_path):
+    (name,), found = DOT.spec().obs, []
+    for compress in ((), (name,)):
+        plan = Replay(Uniform(3, 8), 4, warmup=40, updates=5, compress=compress)
+        stage, data = train(plan, DOT, tmp_path / str(len(compress)), 5)
+        data.close()
+        found.append(dict(stage.state_dict()))
+    assert_same(*found)
+    assert (tmp_path / "1" / "episodes" / f"obs.{name}.z").stat().st_size > 0
+    with pytest.raises(ConfigError, match="compress="):
+        train(replace(plan, compress=("smell",)), DOT, tmp_path / "x", 5)
 
 
 def test_replay_acts_at_random_until_it_has_warmed_up(tmp_path):

@@ -48,6 +48,7 @@ class Replay:
     step can not be drawn, even if its episode is over. With `replay_context` windows begin from what the learner
     believed at their first step, when it was lived or last learned from, instead of blank: DreamerV3's, of which 1 is
     the only length here. So do they, from the end of the row's window before, with a sampler that carries it on.
+    `compress` names observations that are deflated on disk.
     """
 
     sampler: Sampler
@@ -58,6 +59,7 @@ class Replay:
     steps_per_update: Rate = 4.0
     updates: Count = 1000  # in an epoch, at whose end checkpoints are cut
     replay_context: Flag = 0
+    compress: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.replay_context and self.carries:
@@ -189,7 +191,7 @@ class ReplayStream(Lived):
 
     def _create(self) -> EpisodeStore:
         kept = {name: spec for name, spec in self.driver.extras.items() if not name.startswith(TOLD)}
-        return EpisodeStore.create(self.folder, self.driver.spec, extras=kept)
+        return EpisodeStore.create(self.folder, self.driver.spec, extras=kept, compress=self.plan.compress)
 
     def _recall(self) -> Recall:
         if self.plan.carries:
