@@ -10,7 +10,7 @@ has to be chunked in HDF5; the contiguous one is for data that are complete when
 
 `cold`: the files are dropped from the page cache before every batch, and the bytes that the disk delivered are shown.
 `warm`: everything is in the page cache. `CPU` is the warm batches' processor time, which a busy
-machine disturbs less.
+machine disturbs less. Freed memory is kept, as our runner does (`core/allocator.py`), for all alike.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from stores import forget, lived
 
+from worldmodels.core.allocator import keep_freed_memory
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.data.store import EpisodeStore
 
@@ -122,6 +123,7 @@ def measure(
 
 
 def main() -> None:
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=40_000)
     parser.add_argument("--batches", type=int, default=15)

@@ -123,7 +123,7 @@ def test_a_world_that_fails_in_a_subprocess_is_told(elsewhere, capsys):
         (["--config-dir", "nowhere", "env=mine"], "create it"),
         (["--config-dir", "my_conf", "env=lost"], "no_such_module.Lost can not be imported: ModuleNotFoundError"),
         (["--config-dir", "my_conf", "env=odd"], "its keys"),
-        (["env=gymnasium", "env.kwargs={lenght: 3}"], "unexpected keyword"),
+        (["env=gymnasium", "env.kwargs={lengths: 3}"], "unexpected keyword"),
         (["env=dummy", "--steps", "1"], "at least 2"),
         (["env=dummy", "--seed", "-1"], "0 or more"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from jaxtyping import Int64
 
 from worldmodels.core.errors import StoreError
 from worldmodels.core.spec import ArraySpec
+from worldmodels.data.readers import cores, together
 
 _RESERVE = 16 << 20  # bytes by which a file grows at least
 _IOV_MAX = 1024
 _LONG = 32 << 10  # bytes from which on a run of rows is read and not mapped
+_SHARED = 4 << 20  # bytes from which on several threads read
 
 
 class Rows:
@@ -85,8 +88,8 @@ class Column:
         size = self.row_bytes
         for _, row, count in rows.runs:
             os.posix_fadvise(self.file, row * size, count * size, os.POSIX_FADV_WILLNEED)
-        for at, row, count in rows.runs:
-            self._read(buffer[at * size : (at + count) * size], row * size)
+        shares = cores() if out.nbytes >= _SHARED else 1
+        together([partial(self._read_runs, buffer, part) for part in _shared(rows.runs, shares)])
         return out
 
     def trim(self, rows: int) -> None:
@@ -109,6 +112,11 @@ class Column:
                 offset += os.pwrite(self.file, rest[offset - end :], offset)
         return offset
 
+    def _read_runs(self, buffer: memoryview, runs: Sequence[tuple[int, int, int]]) -> None:
+        size = self.row_bytes
+        for at, row, count in runs:
+            self._read(buffer[at * size : (at + count) * size], row * size)
+
     def _read(self, buffer: memoryview, offset: int) -> None:
         while buffer:
             count = os.preadv(self.file, [buffer], offset)
@@ -125,3 +133,9 @@ class Column:
                 raise StoreError(f"{self.path} has {count} rows", f"{rows}", "run worldmodels inspect --verify")
             mapped = mmap.mmap(self.file, count * self.row_bytes, access=mmap.ACCESS_READ)
             self.rows = np.frombuffer(mapped, self.dtype).reshape(count, *self.shape)
+
+
+def _shared(runs: Sequence[tuple[int, int, int]], shares: int) -> list[Sequence[tuple[int, int, int]]]:
+    """Runs one behind another in about equal parts, none of them empty unless there are none at all."""
+    part = max(1, -(-len(runs) // shares))
+    return [runs[begin : begin + part] for begin in range(0, len(runs), part)] or [runs]
