@@ -29,6 +29,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,7 +108,7 @@ SIZES = {
 
 
 @dataclass
-class Side:
+class Side(ABC):
     """Who takes updates, and how long each took, in CPU and wall seconds."""
 
     name: str
@@ -120,8 +121,9 @@ class Side:
         self.cpu.append(cpu / updates)
         self.wall.append(wall / updates)
 
+    @abstractmethod
     def timed(self, updates: int) -> tuple[float, float]:
-        raise NotImplementedError
+        """Take updates; the CPU and wall seconds of all of them."""
 
 
 class Ours(Side):

@@ -106,7 +106,7 @@ def _demand_trained(folder: Folder, theirs: Mapping[str, Any], config: Mapping[s
             raise ConfigError(
                 f"init={folder.path} was trained with {name}={word(found.get(name))}",
                 f"{name}={word(wanted)}" + (f" for arm={arm}" if arm else ""),
-                "give the run that was" + (", or choose another arm" if arm else ""),
+                "give a run that was trained so" + (", or choose another arm" if arm else ""),
             )
 
 
