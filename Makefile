@@ -12,8 +12,9 @@ PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 demo: $(VENV)/demo.ready
 	$(BIN)/python train.py
 
+# Three workers also on two cores: many tests wait for other processes.
 test: $(VENV)/test.ready check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup
 
 check: $(VENV)/test.ready
 	$(BIN)/ruff check .
