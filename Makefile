@@ -14,7 +14,7 @@ demo: $(VENV)/demo.ready
 
 # Three workers also on two cores: many tests wait for other processes.
 test: $(VENV)/test.ready check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/test.ready
 	$(BIN)/ruff check .

@@ -27,19 +27,15 @@ import torch
 
 torch.set_num_threads(1)
 
-# Tests that mostly wait for other processes; begun first, so that no worker is left with them at the end. Those of a
-# folder or file are done by one worker: they share a cluster, or a place that is costly to make.
-TOGETHER = ("tests/cluster/test_slurm.py", "tests/test_readme.py", "tests/cluster/test_local.py", "tests/launch/lsf/")
+# Workers take a file at a time. What takes long is begun first, so that no worker is left with it at the end.
+LONG = tuple(
+    f"tests/{name}.py"
+    for name in (
+        *("cluster/test_slurm", "test_readme", "test_resume"),
+        *("cluster/test_local", "test_signals", "test_experiments", "test_learns"),
+    )
+)
 
 
-def together(nodeid: str) -> str | None:
-    return next((place for place in TOGETHER if nodeid.startswith(place)), None)
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        place = together(item.nodeid)
-        if place:
-            item.add_marker(pytest.mark.xdist_group(Path(place).stem))
-    items.sort(key=lambda item: together(item.nodeid) is None)
+    items.sort(key=lambda item: next((i for i, file in enumerate(LONG) if item.nodeid.startswith(file)), len(LONG)))
