@@ -7,7 +7,8 @@ worldmodels report <study> [<study or run> ...] [--out DIR] [--include-unfinishe
     worldmodels report runs/mine --include-unfinished     runs that have a score count before they end, and are marked
     worldmodels report runs/mine --json                   all numbers for a program
 
-What is written: report.html, which opens offline; {runs,groups,pairs}.{csv,md,tex}; report.json with all numbers.
+What is written: report.html, which opens offline; {runs,groups,pairs}.{csv,md,tex}; curves.csv and figures/*.svg, the
+learning curves as numbers and as drawings for a paper; report.json with all other numbers.
 
 Runs that differ in seeds alone are a group. Only finished runs count, and what is left out is named. Intervals are 95 %
 stratified bootstrap intervals over seeds; a group of one seed has none. docs/report.md says more.

@@ -182,15 +182,25 @@ def _short(value: float, _: int) -> str:
 
 def svg(figure: Figure, colours: Mapping[str, str] = COLOURS) -> str:
     """The drawing as part of a page, with its stand-ins replaced by the page's own colours."""
-    file = io.StringIO()
-    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    text = file.getvalue()
+    text = _drawn(figure, colours, transparent=True)
     text = text[text.index("<svg") :]
-    for stand_in, colour in colours.items():
-        text = text.replace(stand_in, colour)
     # The page scales the drawing; ids are made unique by the salt, not by the drawing, so they are made so here.
     text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', text, count=1)
     return _own_ids(text)
+
+
+def alone(figure: Figure, colours: Mapping[str, str]) -> str:
+    """The drawing as a file of its own, on white."""
+    return _drawn(figure, colours, facecolor="white")
+
+
+def _drawn(figure: Figure, colours: Mapping[str, str], **how: Any) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None}, **how)
+    text = file.getvalue()
+    for stand_in, colour in colours.items():
+        text = text.replace(stand_in, colour)
+    return text
 
 
 def _own_ids(text: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from worldmodels.evaluation.figures import smooth
-from worldmodels.evaluation.study.group import Cell
+from worldmodels.evaluation.study.group import Cell, Group
 from worldmodels.evaluation.study.run import HELD, Run
 from worldmodels.evaluation.study.statistics import band
 
@@ -43,6 +43,19 @@ def together(lines: Sequence[Line], points: int = POINTS) -> Curve | None:
     values = np.stack([np.interp(grid, x, y) for x, y in lines])
     low, high = band(values) or (None, None)
     return Curve(grid, values.mean(0), low, high, len(values))
+
+
+def of_groups(
+    groups: Sequence[Group], env: str, line: Callable[[Run, Axis], Line], axis: Axis
+) -> list[tuple[Group, Curve]]:
+    """That of each group in this environment, if its runs have a stretch in common."""
+    found = [(group, together([line(run, axis) for run in group.cells[env].runs])) for group in groups]
+    return [(group, curve) for group, curve in found if curve]
+
+
+def stepped(runs: Sequence[Run]) -> bool:
+    """Whether any of them acted; where none did, updates stand for env steps."""
+    return any(row["env_steps"] for run in runs for row in run.scores) or any(run.count("env_steps") for run in runs)
 
 
 def evaluated(run: Run, axis: Axis) -> Line:

@@ -74,34 +74,41 @@ def intervals(results: Sequence[Result], grouping: Grouping) -> str:
         return svg(figure, {**COLOURS, **GROUPS})
 
 
-def learning(grouping: Grouping, env: str, line: Callable[[Run, Axis], Line]) -> str:
+def on_page(figure: Figure) -> str:
+    """In the colours of the page, whose legend stands beside it."""
+    return svg(figure, {**COLOURS, **GROUPS})
+
+
+def learning(
+    grouping: Grouping,
+    env: str,
+    line: Callable[[Run, Axis], Line],
+    finished: Callable[[Figure], str] = on_page,
+) -> str:
     """Curves of all groups in one environment, over env steps and over time; empty if there are none.
 
     Over updates and env steps where world models were judged, and over updates and time if none of them acts.
     """
     number = numbers(grouping)
-    cells = [(number[id(group)], group.cells[env]) for group in best(grouping.groups, CURVES, env)]
-    stepped = any(row["env_steps"] for _, cell in cells for run in cell.runs for row in run.scores)
-    stepped = stepped or any(run.count("env_steps") for _, cell in cells for run in cell.runs)
-    axes_of = JUDGED if stepped and any(run.judged for _, cell in cells for run in cell.runs) else AXES
-    found = {
-        axis: [(at, curve) for at, cell in cells if (curve := curves.together([line(run, axis) for run in cell.runs]))]
-        for axis in axes_of
-    }
+    groups = best(grouping.groups, CURVES, env)
+    runs = [run for group in groups for run in group.cells[env].runs]
+    stepped = curves.stepped(runs)
+    axes_of = JUDGED if stepped and any(run.judged for run in runs) else AXES
+    found = {axis: curves.of_groups(groups, env, line, axis) for axis in axes_of}
     if not any(found.values()):
         return ""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 2.7), layout="constrained")
         for axes, axis in zip(figure.subplots(1, 2, sharey=True), axes_of, strict=True):
             steps = "env steps" if stepped and axis == "env_steps" else "updates"
-            unit, size = _unit(found[axis]) if axis == "minutes" else (steps, 1.0)
-            for at, curve in found[axis]:
-                _band(axes, at, curve, size)
+            unit, size = _unit([curve for _, curve in found[axis]]) if axis == "minutes" else (steps, 1.0)
+            for group, curve in found[axis]:
+                _band(axes, number[id(group)], curve, size, group.label)
             finish(axes, unit)
             axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
             if line is curves.judged:  # which falls from hundreds to tens
                 _logarithmic(axes)
-        return svg(figure, {**COLOURS, **GROUPS})
+        return finished(figure)
 
 
 def horizons(grouping: Grouping, env: str, quantities: Sequence[str]) -> str:
@@ -144,9 +151,9 @@ def _interval(axes: Axes, at: int, result: Result, colour: Any) -> None:
     axes.plot([found.value], [at], "|", color=colour, markersize=10, markeredgewidth=2)
 
 
-def _unit(found: Sequence[tuple[int, Curve]]) -> tuple[str, float]:
+def _unit(found: Sequence[Curve]) -> tuple[str, float]:
     """Of time, and how many there are in a minute."""
-    longest = max((curve.x[-1] for _, curve in found), default=1.0)
+    longest = max((curve.x[-1] for curve in found), default=1.0)
     if longest < 3:
         return "seconds of training", 60.0
     return ("hours of training", 1 / 60) if longest > 180 else ("minutes of training", 1.0)
@@ -160,12 +167,12 @@ def _logarithmic(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
 
 
-def _band(axes: Axes, at: int, curve: Curve, size: float = 1.0) -> None:
+def _band(axes: Axes, at: int, curve: Curve, size: float = 1.0, label: str | None = None) -> None:
     """A curve whose x is multiplied by `size`."""
     look, x = style(at), curve.x * size
     if curve.low is not None and curve.high is not None:
         axes.fill_between(x, curve.low, curve.high, color=look["color"], alpha=0.16, linewidth=0)
-    axes.plot(x, curve.middle, linewidth=1.7, **look)
+    axes.plot(x, curve.middle, linewidth=1.7, label=label, **look)
 
 
 def _cut(text: str, most: int = 34) -> str:

@@ -16,13 +16,14 @@ from rich.text import Text
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.files import write_text
-from worldmodels.evaluation.study import find, judged, notes, original, results, tables
+from worldmodels.evaluation.study import find, judged, notes, original, published, results, tables
 from worldmodels.evaluation.study.group import Grouping, group
 from worldmodels.evaluation.study.page import page
 from worldmodels.evaluation.study.results import Result, Results
 from worldmodels.evaluation.study.tables import Table
 
 PAGE, MARK = "report.html", "report.json"  # the mark tells a folder that we wrote from any other
+FIGURES = "figures"
 FILMS = 12
 
 
@@ -38,7 +39,9 @@ class Report:
 
     @property
     def files(self) -> list[Path]:
-        return [self.out / name for name in (PAGE, MARK, *self.texts())]
+        """All that was written."""
+        drawn = sorted((self.out / FIGURES).glob("*.svg"))
+        return [*(self.out / name for name in (PAGE, MARK, *self.texts())), *drawn]
 
     def tables(self) -> tuple[Table, ...]:
         """Of runs, groups, and comparisons of groups, and what else there is."""
@@ -46,9 +49,10 @@ class Report:
         return tables.runs(self.grouping), groups, tables.pairs(self.results), *self.more
 
     def texts(self) -> dict[str, str]:
-        """The tables as files: name and content."""
+        """The tables, and the curves as numbers, as files: name and content."""
         kinds = {"csv": Table.csv, "md": Table.markdown, "tex": Table.latex}
-        return {f"{table.name}.{kind}": text(table) for table in self.tables() for kind, text in kinds.items()}
+        texts = {f"{table.name}.{kind}": text(table) for table in self.tables() for kind, text in kinds.items()}
+        return {**texts, "curves.csv": published.numbers(self.grouping)}
 
     def console(self) -> RenderableType:
         """The groups as a table, with what a reader must know, and where the files are."""
@@ -59,6 +63,7 @@ class Report:
         parts.append(Text(f"page     {self.out / PAGE}"))
         names = ",".join(table.name for table in self.tables())
         parts.append(Text(f"tables   {self.out}/{{{names}}}.{{csv,md,tex}}"))
+        parts.append(Text(f"curves   {self.out}/curves.csv, {self.out / FIGURES}/"))
         return Stack(*parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -96,8 +101,12 @@ def report(
     if find.steps(paths[0]) != paths[:1]:
         title = f"{paths[0].resolve().name}: {title}"
     shown = {**made.texts(), PAGE: page(title, grouping, found, made.notes, films, made.more, wanted)}
-    for name, text in shown.items():
+    drawn = {f"{FIGURES}/{name}": text for name, text in published.drawings(grouping).items()}
+    for name, text in {**shown, **drawn}.items():
         write_text(folder / name, text)
+    for path in (folder / FIGURES).glob("*.svg"):
+        if f"{FIGURES}/{path.name}" not in drawn:
+            path.unlink()  # of an earlier report
     write_text(folder / MARK, json.dumps(made.to_json(), indent=1, ensure_ascii=False) + "\n")
     return made
 
