@@ -55,6 +55,7 @@ def test_a_drawing_stands_alone_with_a_legend_in_colours_of_its_own(study: Path)
     assert ElementTree.fromstring(text).tag.endswith("svg")
     words = re.findall(r">([^<>\n]+)</text>", text)
     assert {"stage.lr=0.001", "stage.lr=0.01", "env steps"} <= set(words)
+    assert "breakout: return, evaluated without exploration" in words
     assert "var(" not in text
     assert {"#2b6cb0", "#c05621"} <= set(re.findall(r"#\w{6}", text)), "groups have the colours of the page by day"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ def drawings(grouping: Grouping) -> dict[str, str]:
     """Learning curves as SVG files by name, in the page's light colours on white."""
     drawn = {
         f"{re.sub(r'[^A-Za-z0-9.=-]+', '-', env)}-{line.__name__.replace('_', '-')}.svg": drawing.learning(
-            grouping, env, line, _finished
+            grouping, env, line, partial(_finished, f"{env}: {title}")
         )
         for env in grouping.worlds
-        for _, line in curves.sources([group.cells[env] for group in grouping.groups if env in group.cells])
+        for title, line in curves.sources([group.cells[env] for group in grouping.groups if env in group.cells])
     }
     return {name: text for name, text in drawn.items() if text}
 
@@ -49,14 +50,14 @@ def _points(grouping: Grouping) -> Iterator[dict[str, Any]]:
                         yield {**where, **what, "x": float(x), "mean": float(middle), "low": low, "high": high}
 
 
-def _finished(figure: Figure) -> str:
-    """With a legend, for no page stands around it."""
+def _finished(title: str, figure: Figure) -> str:
+    """With title and legend, for no page stands around it."""
     known = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
     columns = 2 if any(len(label) > 40 for label in known) else 4
-    figure.set_figheight(figure.get_figheight() + 0.22 * -(-len(known) // columns))
-    figure.legend(
-        list(known.values()), list(known), loc="outside upper left", ncols=columns, frameon=False, labelcolor=INK
-    )
+    figure.set_figheight(figure.get_figheight() + 0.25 + 0.22 * -(-len(known) // columns))
+    manner = {"loc": "outside upper left", "alignment": "left", "frameon": False, "labelcolor": INK}
+    legend = figure.legend(list(known.values()), list(known), title=title, ncols=columns, **manner)
+    legend.get_title().set_color(INK)
     return alone(figure, _light())
 
 
