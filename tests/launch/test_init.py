@@ -74,6 +74,29 @@ def test_the_modules_that_are_named_are_the_others_and_all_else_is_as_it_was() -
     assert set(told.fresh) == {"decoder", "heads", "actor", "critic", "slow_critic", "normaliser"}
 
 
+def test_a_part_of_a_module_is_taken_over_by_the_name_that_freezes_it() -> None:
+    theirs = kept("other", ACTING)
+    words = ["init=other", "init.modules=[heads.reward,actor]", "stage.freeze=[heads.reward]"]
+    before, after, told = begun(*ACTING, *words)
+    for name, tensor in after.items():
+        loaded = name.startswith(("model.heads.reward.", "actor."))
+        assert torch.equal(tensor, (theirs if loaded else before)[name]), name
+    assert told is not None
+    assert told.modules == ("heads.reward", "actor")
+    assert set(told.fresh) == {"encoder", "rssm", "decoder", "heads.cont", "critic", "slow_critic", "normaliser"}
+    whole = begun(*ACTING, "init=other", "init.modules=[heads.reward,heads]")[2]
+    assert whole is not None
+    assert whole.modules == ("heads",)
+
+
+def test_a_part_that_fits_is_told_where_the_whole_does_not() -> None:
+    kept("other", [*ACTING, "model.reward.units=12"])
+    with pytest.raises(SpecError) as refused:
+        begun(*ACTING, "init=other")
+    assert "init.modules=[encoder,rssm,decoder,heads.cont] takes those that fit" in str(refused.value)
+    assert begun(*ACTING, "init=other", "init.modules=[encoder,rssm,decoder,heads.cont]")[2] is not None
+
+
 @pytest.mark.parametrize(("there", "here"), [(WATCHING, ACTING), (ACTING, WATCHING)])
 def test_without_names_it_is_the_world_model_whatever_stage_has_it(there: list[str], here: list[str]) -> None:
     theirs = kept("other", there)
@@ -123,6 +146,8 @@ def test_a_checkpoint_of_another_world_says_what_differs_there() -> None:
     ("words", "told"),
     [
         (["init.modules=[encodr]"], r"did you mean encoder or decoder\?"),
+        (["init.modules=[heads.rewrd]"], r"or parts of those, such as heads\.reward .*did you mean heads\.reward\?"),
+        (["init.modules=[heads.reward.mlp.0.weight]"], r"has no module 'heads\.reward\.mlp\.0\.weight'"),
         (["init.modules=encoder"], r"write init\.modules=\[encoder,rssm\]"),
         (["init.checkpoint=best"], r"no best\.ckpt\n.*one of last"),
         (["init=nowhere"], r"nowhere is not a run folder"),

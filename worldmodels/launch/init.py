@@ -1,7 +1,6 @@
 """Weights to begin with: modules of another run's checkpoint in a stage that has learned nothing yet.
 
-A module is what `worldmodels count` prints: the first part of a weight's name that is not a wrapper, so `encoder` is
-`model.encoder` of any stage that has a world model. The optimizer begins fresh and updates are counted from 0.
+Modules, and parts of them, are named as in `launch.modules`. The optimizer begins fresh and updates are counted from 0.
 """
 
 from __future__ import annotations
@@ -18,14 +17,12 @@ from torch import Tensor, nn
 from worldmodels.core.errors import ConfigError, SpecError
 from worldmodels.core.spec import EnvSpec
 from worldmodels.launch import checkpoint
-from worldmodels.launch.count import WRAPPERS
 from worldmodels.launch.folder import Folder, flat
 from worldmodels.launch.json_list import word
-from worldmodels.launch.near import near
+from worldmodels.launch.modules import Weights, chosen, others, parts, tensors, within
 
 SHOWN = 3  # tensors of a module that are told
 OPTIONS = 8  # of a model
-Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -80,20 +77,19 @@ def begin(config: Mapping[str, Any], stage: nn.Module, spec: EnvSpec) -> Begun |
     path = checkpoint.find(folder, options["checkpoint"])
     do = "give another run or init.checkpoint, or leave init out"
     kept = checkpoint.read(path, do)
-    here, there = parts(stage.state_dict()), parts(kept["state_dict"])
-    chosen = _chosen(options["modules"], stage, here)
+    here, there = stage.state_dict(), kept["state_dict"]
+    names = chosen(options["modules"], stage)
     told = f"the world of {folder.path} is another one: "
     world = folder.read_spec()
     differences = tuple(told + each for each in spec.differences(world))
-    _fit(path, chosen, here, there, differences, _sizes(theirs, config))
-    own = stage.state_dict()
-    for name in chosen:
-        own |= {key: there[name][short] for short, key in _keys(own, name).items()}
-    stage.load_state_dict(own)
-    fresh = tuple(name for name in here if name not in chosen)
+    _fit(path, names, here, there, differences, _sizes(theirs, config))
+    for name in names:
+        found = tensors(there, name)
+        here |= {key: found[short] for short, key in within(here, name).items()}
+    stage.load_state_dict(here)
     return Begun(
-        str(folder.path), path.name, _hash(path), int(kept.get("global_step", 0)), tuple(chosen), fresh,
-        **_origin(folder), remarks=differences,
+        str(folder.path), path.name, _hash(path), int(kept.get("global_step", 0)), tuple(names),
+        tuple(others(here, names)), **_origin(folder), remarks=differences,
     )  # fmt: skip
 
 
@@ -110,72 +106,33 @@ def _demand_trained(folder: Folder, theirs: Mapping[str, Any], config: Mapping[s
             )
 
 
-def parts(weights: Weights) -> dict[str, dict[str, Tensor]]:
-    """Weights by module, and by their names within it."""
-    found: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in weights.items():
-        module, short = _parted(key)
-        found.setdefault(module, {})[short] = tensor
-    return found
-
-
-def _parted(key: str) -> tuple[str, str]:
-    """`model.encoder.net.0.weight` as `encoder` and `net.0.weight`. What a wrapper itself owns is of the wrapper."""
-    names = key.split(".")
-    while len(names) > 2 and names[0] in WRAPPERS:
-        names = names[1:]
-    return names[0], ".".join(names[1:])
-
-
-def _keys(weights: Weights, module: str) -> dict[str, str]:
-    pairs = {key: _parted(key) for key in weights}
-    return {short: key for key, (owner, short) in pairs.items() if owner == module}
-
-
-def _chosen(modules: Sequence[str] | None, stage: nn.Module, here: Mapping[str, Any]) -> list[str]:
-    """Names of modules; `model` and its like stand for all that they hold, and are meant if nothing is said."""
-    wrapped = {
-        name: list(dict.fromkeys(_parted(f"{name}.{key}")[0] for key in inner.state_dict()))
-        for name in WRAPPERS
-        if isinstance(inner := getattr(stage, name, None), nn.Module)
-    }
-    asked = [*wrapped] if modules is None else modules
-    known = [*here, *(name for name in wrapped if name not in here)]
-    for name in asked:
-        if name not in known:
-            raise ConfigError(
-                f"init.modules: {type(stage).__name__} has no module {name!r}",
-                f"some of {', '.join(known)}{near(name, known)}",
-                f"correct it; all of them are init.modules=[{','.join(here)}]",
-            )
-    return list(dict.fromkeys(each for name in asked for each in wrapped.get(name, [name])))
-
-
 def _fit(
     path: Path,
-    chosen: Sequence[str],
-    here: Mapping[str, Weights],
-    there: Mapping[str, Weights],
+    names: Sequence[str],
+    here: Weights,
+    there: Weights,
     differences: Sequence[str],
     sizes: str,
 ) -> None:
     """SpecError with the modules and tensors that have another shape, and with the modules that would do."""
-    wrong = {name: lines for name in chosen if (lines := _misfits(here[name], there.get(name)))}
+    wrong = {name: lines for name in names if (lines := _misfits(name, here, there))}
     if not wrong:
         return
     lines = [*differences, *(f"{name}: {line}" for name, each in wrong.items() for line in _cut(each))]
-    fit = [name for name in chosen if name not in wrong]
+    fit = [part for name in names for part in ([name] if name not in wrong else parts(here, name))]
+    fit = [name for name in fit if not _misfits(name, here, there)]
     some = [f"init.modules=[{','.join(fit)}] takes those that fit"] if fit else ["no module of it fits"]
     some += ["take the same world in both, or a checkpoint of this one"] if differences else [sizes]
     raise SpecError(
         f"{path} does not fit into this {'run' if differences else 'model'}:\n    " + "\n    ".join(lines),
-        f"weights of the same names and shapes in {', '.join(chosen)}",
+        f"weights of the same names and shapes in {', '.join(names)}",
         "; or ".join(some),
     )
 
 
-def _misfits(mine: Weights, its: Weights | None) -> list[str]:
-    if its is None:
+def _misfits(module: str, here: Weights, there: Weights) -> list[str]:
+    mine, its = tensors(here, module), tensors(there, module)
+    if not its:
         return ["absent from the checkpoint"]
     return [
         f"{name} is {_shape(its.get(name))} in the checkpoint and {_shape(mine.get(name))} here"
