@@ -23,6 +23,7 @@ from worldmodels.launch.near import near
 from worldmodels.launch.words import without_null
 
 REFUSALS = (HydraException, OmegaConfBaseException)
+SINGULAR = {"studies": "study"}  # the one group that holds what is typed under another name
 
 
 def conf() -> Path:
@@ -163,7 +164,7 @@ def _option(choice: str) -> ConfigError:
     if not options:
         return ConfigError(f"there is no config group {group or name!r}", f"one of {', '.join(groups())}", "correct it")
     return ConfigError(
-        f"there is no {group} named {name!r}",
+        f"there is no {SINGULAR.get(group, group)} named {name!r}",
         f"one of {', '.join(options)}" + near(name, options),
         f"correct the name, or add conf/{group}/{name}.yaml",
     )
