@@ -169,3 +169,14 @@ def test_agents_of_several_runs_live_in_the_mixture_of_their_games(capsys: pytes
 def test_a_crew_without_runs_is_refused(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["record", *MIXED, "policy=skilled", *words]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_misspelt_game_is_told_before_an_amount_that_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("minatar")
+    words = ["record", "+experiment=record_multi_env", "steps=1000"]
+    assert command.main([*words, "env.games=[brekout]"]) == 2
+    told = capsys.readouterr().err
+    assert "game='brekout'" in told
+    assert "prefill" not in told
+    assert command.main(words) == 2
+    assert "prefill=50000 of steps=1000" in capsys.readouterr().err

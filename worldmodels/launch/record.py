@@ -34,11 +34,12 @@ STEPS = 10_000  # where no amount is asked for
 def record(cfg: DictConfig) -> tuple[Path, Summary]:
     """Record up to `steps` env steps or `episodes` episodes in all; a store that holds as much stays as it is."""
     demand(cfg, RECORD)
+    world = make(cfg.get("env"))  # before amounts: a misspelt game is told first, since an experiment may set both
     _demand_amounts(cfg)
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     with orderly():
-        return _recorded(cfg)
+        return _recorded(cfg, world)
 
 
 def _demand_amounts(cfg: DictConfig) -> None:
@@ -56,8 +57,8 @@ def _demand_amounts(cfg: DictConfig) -> None:
         )
 
 
-def _recorded(cfg: DictConfig) -> tuple[Path, Summary]:
-    actors = _actors(cfg)
+def _recorded(cfg: DictConfig, world: EnvRecipe | None) -> tuple[Path, Summary]:
+    actors = _actors(cfg, world)
     demand_shares(actors.recipe.spec(), cfg.width)
     env = actors.recipe.make(cfg.width, cfg.workers)
     try:
@@ -121,10 +122,9 @@ class Actors:
     source: dict[str, Any]
 
 
-def _actors(cfg: DictConfig) -> Actors:
-    """World and policy: of a trained run, of their own configs, or the run's policy in another world."""
+def _actors(cfg: DictConfig, chosen: EnvRecipe | None) -> Actors:
+    """World and policy: of a trained run, of their own configs, or the run's policy in another (chosen) world."""
     run = load(cfg.run, cfg.checkpoint) if cfg.run else None
-    chosen = make(cfg.get("env"))
     if run is None and chosen is None:
         raise ConfigError("neither env nor run", "a world to record in", "set env=<name>, or run=<folder>")
     recipe: EnvRecipe = chosen if chosen is not None else run.recipe  # type: ignore[union-attr]
