@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.evaluation.study import find
 from worldmodels.evaluation.study.group import group
-from worldmodels.evaluation.study.original import published
+from worldmodels.evaluation.study.original import NOTHING, published
 from worldmodels.evaluation.study.report import report
 from worldmodels.evaluation.table import JsonTable
 
@@ -88,6 +90,30 @@ def test_the_original_stands_beside_at_equal_shares_of_the_budget(study: Path) -
     page = (study / "report" / "report.html").read_text()
     assert "single run each" in page
     assert "read off the figures" in page
+
+
+def test_only_what_there_is_of_both_is_shown_beside_the_original(study: Path) -> None:
+    report([study])
+    shown = (study / "report" / "original.md").read_text()
+    arms = {line.split(" | ")[2] for line in shown.splitlines()[2:]}
+    assert arms == {"scratch", "all"}, "of others there is nothing to set beside it"
+    assert "ours / scratch" in shown
+    for seed in (0, 1):
+        shutil.rmtree(study / "dreamer" / f"arm=scratch,seed={seed}")
+    report([study])
+    shown = (study / "report" / "original.md").read_text()
+    assert "theirs / scratch" in shown
+    assert "ours / scratch" not in shown, "there is no such run, so all of it would be dashes"
+
+
+def test_where_nothing_is_to_be_set_beside_the_original_a_line_says_so(study: Path) -> None:
+    for folder in (study / "dreamer").iterdir():
+        kept = yaml.safe_load((folder / "config.yaml").read_text())
+        (folder / "config.yaml").write_text(yaml.safe_dump({**kept, "arm": "mine"}))
+    made = report([study])
+    assert NOTHING in made.notes
+    assert NOTHING in (study / "report" / "report.html").read_text()
+    assert not list((study / "report").glob("original.*"))
 
 
 def test_a_study_that_was_not_judged_has_no_such_tables(make: Any, tmp_path: Path) -> None:

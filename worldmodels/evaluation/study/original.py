@@ -30,6 +30,7 @@ TOLD = {
         "budget, after so many updates of ours and theirs."
     )
 }
+NOTHING = "none of the runs was measured where the original was, so no numbers of it are shown beside them"
 LINES = {"model loss": curves.judged, "return": curves.trained}
 
 
@@ -63,7 +64,10 @@ def published(reference: str) -> tuple[Published, ...]:
 
 
 def table(grouping: Grouping, reference: str) -> Table:
-    """A row for each published number, with ours at the same share of our budget: of all that act, or else of none."""
+    """A row for each published number, with ours at the same share of our budget: of all that act, or else of none.
+
+    Shown are those beside which there is one of ours, in the columns that say something.
+    """
     numbers = published(reference)
     theirs = {(each.measure, each.updates, each.arm): each.value for each in numbers}
     raw = []
@@ -79,7 +83,8 @@ def table(grouping: Grouping, reference: str) -> Table:
             "original": each.value,
             "original_to_scratch": each.value / base if base else None,
         })  # fmt: skip
-    return Table("original", [_flat(row) for row in raw], [_shown(row) for row in raw])
+    shown = _told([_shown(row) for row in raw if row["ours"] is not None])
+    return Table("original", [_flat(row) for row in raw], shown)
 
 
 def _ours(grouping: Grouping, wanted: Published) -> dict[str, Any]:
@@ -133,6 +138,12 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
         for suffix, part in (("", "value"), ("_low", "low"), ("_high", "high")):
             found[f"{name}{suffix}"] = None if value is None else getattr(value, part)
     return found
+
+
+def _told(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Without columns that hold nothing, such as ratios to an arm that was not run."""
+    empty = {name for name in (rows[0] if rows else ()) if all(row[name] == NONE for row in rows)}
+    return [{name: cell for name, cell in row.items() if name not in empty} for row in rows]
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, str]:

@@ -95,8 +95,10 @@ def report(
     grouping = group(runs, unfinished=include_unfinished)
     found = results.compute(grouping)
     wanted = find.reference(paths[0]) if len(paths) == 1 else None
-    more = [*judged.tables(grouping), *([original.table(grouping, wanted)] if wanted else [])]
-    made = Report(folder, grouping, found, tuple(notes.of_study(grouping)), tuple(more))
+    beside = original.table(grouping, wanted) if wanted else None
+    more = [*judged.tables(grouping), *([beside] if beside and beside.shown else [])]
+    told = [*notes.of_study(grouping), *([original.NOTHING] if beside and not beside.shown else [])]
+    made = Report(folder, grouping, found, tuple(told), tuple(more))
     title = " and ".join(dict.fromkeys(run.study for run in runs))
     if find.steps(paths[0]) != paths[:1]:
         title = f"{paths[0].resolve().name}: {title}"
