@@ -21,6 +21,7 @@ from worldmodels.data.rollout import Rollout
 from worldmodels.data.sampler import Uniform
 from worldmodels.data.store import EpisodeStore
 from worldmodels.env.dummy import Dummy
+from worldmodels.env.gymnasium import Gymnasium
 from worldmodels.env.minatar import MinAtar
 from worldmodels.env.mixture import Mixture
 from worldmodels.policy.scripted import Random
@@ -176,6 +177,29 @@ def test_a_window_goes_on_in_the_next_episode_of_its_world(store):
 def test_games_that_differ_are_refused_with_what_differs(base, games, told):
     with pytest.raises(ConfigError, match=told):
         Mixture(base, games).spec()
+
+
+@pytest.mark.parametrize(
+    ("base", "games", "do"),
+    [
+        (MinAtar(), ("asterix", "freeway"), "set env.base.unify=pad env.base.actions=full, or leave out a game"),
+        (MinAtar(unify="pad"), ("asterix", "freeway"), "set env.base.actions=full, or leave out a game"),
+        (Gymnasium(), ("Acrobot-v1", "MountainCar-v0"), "set env.base.observation=pixels, or leave out a game"),
+        (Gymnasium(), ("CartPole-v1", "Pendulum-v1"), "no option of Gymnasium makes their actions the same"),
+        (Dummy(), ("corridor", "dot"), "no option of Dummy makes their observations and actions the same"),
+    ],
+)
+def test_what_makes_games_alike_is_told_or_that_nothing_does(base, games, do):
+    vary = "id" if isinstance(base, Gymnasium) else "game"
+    with pytest.raises(ConfigError) as refused:
+        Mixture(base, games, vary).spec()
+    assert do in refused.value.do
+    assert ("choose env.games that are alike" in refused.value.do) == ("no option" in do)
+
+
+def test_games_are_alike_with_the_options_that_are_told():
+    Mixture(MinAtar(unify="pad", actions="full"), ("asterix", "freeway")).spec()
+    Mixture(Gymnasium(observation="pixels"), ("Acrobot-v1", "MountainCar-v0"), "id").spec()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,6 +34,8 @@ class Atari(Recipe):
     little faster and equal but for its own chance (no-ops, sticking); it can not save itself, and does not tell lives.
     views: [grey84] shows policies what DQN agents see, whatever is observed and stored; see `env.ale.Grey84`.
     """
+
+    UNIFYING: ClassVar = {"actions": {"full_actions": True}}
 
     game: str = "breakout"
     obs: str = "rgb64"

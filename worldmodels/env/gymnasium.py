@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -33,6 +33,8 @@ class Gymnasium(Recipe):
     observation space (see `env.spaces.readers`), or "pixels" for the rendered picture instead. size: images are
     resized to (size, size).
     """
+
+    UNIFYING: ClassVar = {"observations": {"observation": "pixels"}}
 
     id: str = "CartPole-v1"
     kwargs: Mapping[str, Any] = field(default_factory=dict)

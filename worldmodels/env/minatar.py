@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class MinAtar(Recipe):
     game_id: observe also which of the five games it is, one-hot, as `game`.
     views: [planes] shows policies the padded planes, too, whatever is observed and stored.
     """
+
+    UNIFYING: ClassVar = {"observations": {"unify": "pad"}, "actions": {"actions": "full"}}
 
     game: str = "breakout"
     sticky: float = 0.1

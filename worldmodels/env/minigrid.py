@@ -6,7 +6,7 @@ import itertools
 import os
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class MiniGrid(Recipe):
     environment's own. privileged: each step tells also what the agent can not know, for probes: the map, where it is,
     and the ways to `goals` objects (`env.minigrid_truth.Truth`).
     """
+
+    UNIFYING: ClassVar = {"observations": {"mission": "ignore", "full": False}}
 
     id: str = "MiniGrid-Empty-8x8-v0"
     obs: str = "symbols"

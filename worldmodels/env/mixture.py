@@ -66,18 +66,39 @@ class Mixture(Recipe):
         return replace(first, name=_name(names), extras=extras, views=views, worlds=names)
 
     def _demand_alike(self, game: str, first: EnvSpec, spec: EnvSpec) -> None:
-        found = first.differences(spec)
+        found, unlike = first.differences(spec), list[str]()
+        if first.obs != spec.obs:
+            unlike.append("observations")
+        if any(getattr(first, name) != getattr(spec, name) for name in ("action_size", "discrete", "action_names")):
+            unlike.append("actions")
         if not found and first.action_names != spec.action_names:
             found = [f"actions: {', '.join(first.action_names)} here, {', '.join(spec.action_names)} there"]
         if not found and (first.extras, first.views) != (spec.extras, spec.views):
-            found = ["extras or views differ"]
+            found, unlike = ["extras or views differ"], ["extras and views"]
         if found:
             raise ConfigError(
                 f"{self.games[0]} and {game} can not be mixed:\n    " + "\n    ".join(found),
-                "the same observations and actions in all games",
-                "choose options of env.base that make them alike, such as unify=pad and actions=full of minatar, "
-                "or full_actions=true of atari; or leave out a game",
+                "the same observations and actions in all games of a mixture",
+                self._remedy(unlike),
             )
+
+    def _remedy(self, unlike: Sequence[str]) -> str:
+        """The options of the base that make games alike; if some difference remains with them, that none does."""
+        options = {
+            kind: [
+                f"env.base.{name}={str(value).lower() if isinstance(value, bool) else value}"
+                for name, value in self.base.UNIFYING.get(kind, {}).items()
+                if getattr(self.base, name) != value
+            ]
+            for kind in unlike
+        }
+        if lacking := [kind for kind in unlike if not options[kind]]:
+            kind = type(self.base).__name__
+            return (
+                f"choose env.games that are alike, or take each alone; no option of {kind} makes "
+                f"their {' and '.join(lacking)} the same"
+            )
+        return f"set {' '.join(word for words in options.values() for word in words)}, or leave out a game"
 
     def world(self) -> World:
         return self.lane(0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.protocols import Env, World
@@ -17,7 +19,10 @@ class Recipe(ABC):
     """Options of a world, checked when they are set. Cheap, picklable and comparable; nothing runs yet.
 
     A new world is a frozen dataclass below this one with a `world` method, and one YAML with its `_target_` and fields.
+    `UNIFYING`: options that make games alike in "observations", or in "actions", so that they can be mixed.
     """
+
+    UNIFYING: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     @abstractmethod
     def world(self) -> World:
