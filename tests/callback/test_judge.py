@@ -10,7 +10,8 @@ from runs import assert_same_run
 
 from worldmodels.core.errors import ConfigError, SpecError
 from worldmodels.evaluation.table import read_json
-from worldmodels.launch.compose import config
+from worldmodels.launch.build import build_stage
+from worldmodels.launch.compose import config, make
 from worldmodels.launch.folder import Folder
 from worldmodels.launch.record import record
 from worldmodels.launch.train import train
@@ -71,11 +72,24 @@ def test_judging_changes_nothing_and_a_resumed_run_is_judged_as_a_whole_one(reco
     assert rows(run(recording, "name=cut", "budget.updates=4")) == rows(whole)
 
 
-def test_a_recording_that_is_none_or_of_another_world_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"callback\.judge\.store=nowhere"):
-        run("callback.judge.store=nowhere", "name=a", "budget.updates=2")
+def test_a_recording_that_is_none_or_of_another_world_is_refused_before_anything_is_kept() -> None:
     record(config("record", ["env=dummy", "width=2", "steps=40", "store=other"]))
-    with pytest.raises(
-        SpecError, match=r"(?s)callback\.judge\.store=other .*obs\['.*do: .*callback\.judge\.store=null"
+    record(config("record", ["env=dummy", "env.game=dot", "env.zoom=0", "width=1", "steps=3", "store=short"]))
+    for store, error, told in (
+        ("nowhere", ConfigError, r"callback\.judge\.store=nowhere"),
+        ("other", SpecError, r"(?s)callback\.judge\.store=other .*obs\['.*do: .*callback\.judge\.store=null"),
+        ("short", ConfigError, r"(?s)holds 3 steps.*at least the 4 of a window.*set callback\.judge\.length"),
     ):
-        run("callback.judge.store=other", "name=b", "budget.updates=2")
+        with pytest.raises(error, match=told):
+            run(f"callback.judge.store={store}", "name=a", "budget.updates=2")
+        kept = {path.name for path in Path("runs").rglob("*") if path.is_file()}
+        assert kept <= {".lock", "status.json"}, "the name is left to the next try"
+    run("name=a", "budget.updates=2")
+
+
+def test_a_stage_without_a_world_model_is_not_judged_and_any_recording_will_do(recording: str) -> None:
+    words = ["+experiment=ppo_minatar", "env=dummy", "env.game=bandit", "paths.run=runs/a", recording]
+    cfg = config("train", words)
+    judge = make(cfg.callback.judge)
+    judge.demand(build_stage(cfg, make(cfg.env).spec()))
+    assert not judge.windows

@@ -45,15 +45,20 @@ class Judge(Watcher):
                 "record one: python record.py env=<name> policy=random steps=10000, or set callback.judge.store=null",
             )
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.store is None or not isinstance(pl_module, WorldModel):
+    def demand(self, stage: L.LightningModule) -> None:
+        """Draws the windows, too; SpecError or ConfigError if the recording is of another world, or too short."""
+        if self.store is None or not isinstance(stage, WorldModel):
             return
         store = EpisodeStore.open(self.store)
         try:
-            self._demand(store, pl_module.spec)
+            self._demand(store, stage.spec)
             self.windows = [self.sampler.sample(store, Rng(0, "judge", number)) for number in range(self.count)]
         finally:
             store.close()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self.windows or not isinstance(pl_module, WorldModel):
+            return
         self.table.rewind(trainer.global_step)
         if trainer.global_step == 0:
             self._judge(trainer, pl_module)
@@ -65,6 +70,12 @@ class Judge(Watcher):
                 + "\n    ".join(differences),
                 "the observations and actions that the run learns from",
                 "record it with the same options of env, such as env.unify, or set callback.judge.store=null",
+            )
+        if store.steps < self.sampler.length:
+            raise ConfigError(
+                f"callback.judge.store={self.store} holds {store.steps} steps",
+                f"at least the {self.sampler.length} of a window",
+                "record more first, or set callback.judge.length to fewer steps, or callback.judge.store=null",
             )
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002

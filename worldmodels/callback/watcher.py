@@ -29,6 +29,9 @@ class Watcher(L.Callback):
             if getattr(cls, name) is getattr(L.Callback, name):
                 setattr(cls, name, None)
 
+    def demand(self, stage: L.LightningModule) -> None:
+        """UserError if it can not watch this stage as asked, before the run keeps, loads or steps anything."""
+
 
 def spare(module: L.LightningModule) -> None:
     """Let Lightning pass over those hooks of every update that the module's class does not write."""

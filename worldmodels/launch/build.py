@@ -18,7 +18,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from worldmodels.callback.origin import Origin
-from worldmodels.callback.watcher import spare
+from worldmodels.callback.watcher import Watcher, spare
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.protocols import EnvRecipe
 from worldmodels.core.rng import Rng
@@ -48,6 +48,9 @@ def build(cfg: DictConfig, config: Mapping[str, Any], folder: Folder) -> Parts:
     stage.demand(plan)
     data = Data(plan, recipe, folder.path, Rng(cfg.seed, "data"))
     callbacks = [Origin(config), *(make(each) for each in cfg.callback.values() if each is not None)]
+    for each in callbacks:
+        if isinstance(each, Watcher):
+            each.demand(stage)
     loggers = [make(each) for each in (cfg.get("logger") or {}).values() if each is not None]
     trainer = _trainer(cfg, callbacks=callbacks, logger=loggers or False, default_root_dir=str(folder.path))
     spare(stage)
