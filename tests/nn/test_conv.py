@@ -112,7 +112,7 @@ def test_valid_is_dreamerv2s_ladder_layer_by_layer():
 
 
 def test_a_picture_that_dreamerv2s_kernels_do_not_reach_is_refused():
-    with pytest.raises(SpecError, match="64 x 64, or take style=pool"):
+    with pytest.raises(SpecError, match=r"64 x 64, or set model\.encoder\.style=pool"):
         ConvDecoder(9, (3, 96, 96), 4, style="valid")
 
 

@@ -174,7 +174,7 @@ def test_a_run_of_the_minimal_game_acts_in_the_unified_one():
             r"it sees grid, planes bool \(10, 10, 4\)",
         ),
         (MinAtar("breakout", actions="full"), MinAtar("breakout"), "it may choose up, down, fire"),
-        (MinAtar("breakout"), MinAtar("breakout", unify="categorical"), r"set views=\[planes\]"),
+        (MinAtar("breakout"), MinAtar("breakout", unify="categorical"), r"set env\.views=\[planes\]"),
     ],
 )
 def test_an_agent_that_can_not_see_or_act_is_refused(own, world, told):

@@ -48,7 +48,8 @@ class Layout:
             if not re.fullmatch(r"[\w.-]+", name) or not spec.size:
                 raise SpecError(f"{name!r} of shape {spec.shape}", "a plain name and at least one number", "rename it")
         if unknown := set(self.packed) - set(self.spec.obs):
-            raise ConfigError(f"compress={sorted(unknown)}", f"some of {', '.join(self.spec.obs)}", "name observations")
+            some = ", ".join(self.spec.obs)
+            raise ConfigError(f"compress={sorted(unknown)}", f"some of {some}", "name observations in data.compress")
 
     @cached_property
     def columns(self) -> dict[str, ArraySpec]:

@@ -153,7 +153,7 @@ class Uniform:
             raise StoreError(
                 f"windows of {self.length} steps from {store.folder}, which holds {lengths.sum()} to draw from",
                 "windows no longer than that",
-                "take a shorter length, or record more first",
+                f"set data.sampler.length={lengths.sum()} or less, or record more first",
             )
 
     def _nothing(self, store: EpisodeStore, lengths: Int64[np.ndarray, " n"]) -> StoreError:
@@ -164,7 +164,7 @@ class Uniform:
         return StoreError(
             f"{where} has no window of {self.length} steps; the longest episode has {lengths.max()}",
             f"an episode of at least {self.length} steps",
-            "take a shorter length, or allow pad=true or cross=true",
+            f"set data.sampler.length={lengths.max()} or less, data.sampler.pad=true or data.sampler.cross=true",
         )
 
 
@@ -201,8 +201,9 @@ class Prioritised(Uniform):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.balance or self.capacity is not None:
-            found = "balance=true" if self.balance else f"capacity={self.capacity}"
-            raise ConfigError(f"{found} with Prioritised", "draws by priority alone", "leave it out")
+            found, usual = ("balance=true", "false") if self.balance else (f"capacity={self.capacity}", "null")
+            do = f"set data.sampler.{found.partition('=')[0]}={usual}"
+            raise ConfigError(f"{found} with Prioritised", "draws by priority alone", do)
 
     def sample(self, store: EpisodeStore, rng: Rng) -> Batch:
         self._take_in(store)

@@ -59,13 +59,15 @@ class Atari(Recipe):
             near = get_close_matches(snake, games, n=3) or ["breakout", "pong", "ms_pacman"]
             raise ConfigError(f"game={self.game!r}", f"one of ale-py's {len(games)} games", f"try {' or '.join(near)}")
         if not re.fullmatch(r"(rgb|grey)[1-9]\d*", self.obs):
-            raise ConfigError(f"obs={self.obs!r}", "'rgb' or 'grey' and a side in pixels", "say rgb64 or grey84")
+            raise ConfigError(
+                f"obs={self.obs!r}", "'rgb' or 'grey' and a side in pixels", "set env.obs=rgb64 or env.obs=grey84"
+            )
         for name, low in (("frame_skip", 1), ("noops", 0), ("time_limit", 1), ("stack", 1)):
             value = getattr(self, name)
             if value is not None and value < low:
-                raise ConfigError(f"{name}={value}", f"{low} or more", f"raise {name}")
+                raise ConfigError(f"{name}={value}", f"{low} or more", f"raise env.{name}")
         if not 0.0 <= self.sticky <= 1.0:
-            raise ConfigError(f"sticky={self.sticky}", "a probability", "set sticky between 0 and 1; 0.25 is usual")
+            raise ConfigError(f"sticky={self.sticky}", "a probability", "set env.sticky between 0 and 1; 0.25 is usual")
         if not set(self.views) <= {"grey84"}:
             raise ConfigError(f"views={list(self.views)}", "[] or [grey84]", "choose one of them")
         chosen = (self.mode, self.difficulty)
@@ -73,7 +75,7 @@ class Atari(Recipe):
             raise ConfigError(
                 "native=true with terminal_on_life_loss, views, mode or difficulty",
                 "options that ALE's vector env treats as this package does",
-                "set native=false",
+                "set env.native=false",
             )
 
     @property
@@ -217,7 +219,7 @@ class AtariWorld:
         ):
             if value is not None and value not in available():
                 found = f"{name}={value} for {recipe.game}"
-                raise ConfigError(found, f"one of {sorted(available())}", f"choose another {name}, or null")
+                raise ConfigError(found, f"one of {sorted(available())}", f"choose another env.{name}, or null")
             if value is not None:
                 choose(value)
 

@@ -48,13 +48,15 @@ class Dummy(Recipe):
         if self.game not in SIZES:
             raise ConfigError(f"game={self.game!r}", f"one of {', '.join(SIZES)}", "choose a dummy world")
         if self.cells < 2:
-            raise ConfigError(f"size={self.size}", "at least 2, or null for the default", "choose another size")
+            raise ConfigError(f"size={self.size}", "at least 2, or null for the default", "choose another env.size")
         if self.delay < 0 or self.zoom < 0:
             raise ConfigError(f"delay={self.delay}, zoom={self.zoom}", "0 or more each", "choose others")
         if self.continuous and self.game != "corridor":
-            raise ConfigError(f"continuous actions in {self.game}", "the corridor", "set continuous=false")
+            raise ConfigError(f"continuous actions in {self.game}", "the corridor", "set env.continuous=false")
         if self.game == "dot" and self.time_limit is None:
-            raise ConfigError("the dot without time_limit", "a number of steps", "set time_limit: it never terminates")
+            raise ConfigError(
+                "the dot without time_limit", "a number of steps", "set env.time_limit: it never terminates"
+            )
         check_limit(self.time_limit)
 
     @property

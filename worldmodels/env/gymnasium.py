@@ -46,11 +46,13 @@ class Gymnasium(Recipe):
         object.__setattr__(self, "kwargs", _plain(self.kwargs))
         if self.observation not in OBSERVATIONS:
             raise ConfigError(
-                f"observation={self.observation!r}", f"one of {', '.join(OBSERVATIONS)}", "auto suits most"
+                f"observation={self.observation!r}",
+                f"one of {', '.join(OBSERVATIONS)}",
+                "set env.observation=auto, which suits most",
             )
         for name, value in (("time_limit", self.time_limit), ("size", self.size)):
             if value is not None and value < 1:
-                raise ConfigError(f"{name}={value}", "1 or more, or null", f"raise {name}")
+                raise ConfigError(f"{name}={value}", "1 or more, or null", f"raise env.{name}")
         check_id(self.id)
 
     def world(self) -> GymnasiumWorld:
@@ -93,7 +95,7 @@ class GymnasiumWorld:
             raise ConfigError(
                 f"{self.spec.name} renders {type(frame).__name__}",
                 "a picture (h, w, 3)",
-                "make the env with render_mode='rgb_array', or do not observe pixels",
+                "make the env with render_mode='rgb_array', or set env.observation=auto",
             )
         return {"image": resize(frame[..., :3].astype(np.uint8), self._pixels, self._pixels)}
 
@@ -128,7 +130,7 @@ def check_id(name: str) -> None:
         ) from missing
     except error.Error as unknown:
         near = get_close_matches(bare, gymnasium.registry, n=3, cutoff=0.5)
-        hint = f"try {' or '.join(near)}" if near else "import the module that registers it: id=my_module:MyEnv-v0"
+        hint = f"try {' or '.join(near)}" if near else "import the module that registers it: env.id=my_module:MyEnv-v0"
         raise ConfigError(
             f"id={name!r}: {str(unknown).splitlines()[0]}", "an id that Gymnasium knows", hint
         ) from unknown
@@ -149,7 +151,9 @@ def launch(name: str, **options: Any) -> gymnasium.Env[Any, Any]:
     except TypeError as wrong:
         if "unexpected keyword" not in str(wrong):
             raise
-        raise ConfigError(f"{name} with {sorted(chosen)}: {wrong}", "options that it takes", "mend kwargs") from wrong
+        raise ConfigError(
+            f"{name} with {sorted(chosen)}: {wrong}", "options that it takes", "mend env.kwargs"
+        ) from wrong
 
 
 def _plain(value: Any) -> Any:

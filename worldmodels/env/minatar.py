@@ -55,7 +55,7 @@ class MinAtar(Recipe):
         if self.actions not in ("minimal", "full"):
             raise ConfigError(f"actions={self.actions!r}", "minimal or full", "choose an action set")
         if not 0 <= self.sticky <= 1:
-            raise ConfigError(f"sticky={self.sticky}", "a probability in [0, 1]", "choose another sticky")
+            raise ConfigError(f"sticky={self.sticky}", "a probability in [0, 1]", "choose another env.sticky")
         if self.unify not in get_args(Unify):
             raise ConfigError(f"unify={self.unify!r}", f"one of {', '.join(get_args(Unify))}", "choose one of them")
         if not set(self.views) <= {"planes"}:

@@ -50,7 +50,7 @@ class MiniGrid(Recipe):
                 raise ConfigError(f"{name}={getattr(self, name)!r}", " or ".join(known), f"set env.{name}={known[0]}")
         for name, value in (("time_limit", self.time_limit), ("size", self.size), ("goals", self.goals)):
             if value is not None and value < 1:
-                raise ConfigError(f"{name}={value}", "1 or more", f"raise {name}")
+                raise ConfigError(f"{name}={value}", "1 or more", f"raise env.{name}")
         _import_minigrid()
         check_id(self.id)
         if not self.id.startswith(("MiniGrid-", "BabyAI-")):

@@ -36,9 +36,10 @@ class Mixture(Recipe):
         options = [each.name for each in fields(self.base)]
         if self.vary not in options:
             kind = type(self.base).__name__
-            raise ConfigError(f"vary={self.vary!r} for {kind}", f"one of its options {', '.join(options)}", "set vary")
+            do = f"set env.vary={options[0]}, for example"
+            raise ConfigError(f"vary={self.vary!r} for {kind}", f"one of its options {', '.join(options)}", do)
         if not self.games or len(set(self.games)) < len(self.games):
-            raise ConfigError(f"games={list(self.games)}", "at least one game, and none twice", "set games=[...]")
+            raise ConfigError(f"games={list(self.games)}", "at least one game, and none twice", "set env.games=[...]")
         _ = self.parts
 
     @cached_property

@@ -90,7 +90,7 @@ def reader(game: str, shown: Mapping[str, ArraySpec]) -> Callable[[Obs], Planes]
             raise ConfigError(
                 f"{game}'s own planes can not be read off what the world shows",
                 "planes from which nothing was left out",
-                "set views=[planes] in the world's options: agents are shown them, the store does not get them",
+                "set env.views=[planes], or env.base.views of a mixture: agents see them, the store does not get them",
             )
         name, places = "grid", _places(found, game)
     if places == list(range(shown[name].shape[-1])):

@@ -50,4 +50,6 @@ def limited(world: World, limit: int | None) -> World:
 def check_limit(limit: int | None) -> None:
     """ConfigError unless the number of steps can be a time limit."""
     if limit is not None and limit < 1:
-        raise ConfigError(f"time_limit={limit}", "at least 1 step, or null for no limit", "choose another time_limit")
+        raise ConfigError(
+            f"time_limit={limit}", "at least 1 step, or null for no limit", "choose another env.time_limit"
+        )

@@ -18,8 +18,8 @@ SHOWN = 8  # lines of what differs
 DO = "put the run's own checkpoint back, or start over with force=true (the old folder is kept beside it)"
 
 
-def find(folder: Folder, name: str) -> Path:
-    """A run's checkpoint by its name: last, best, or that of any other file beside them."""
+def find(folder: Folder, name: str, option: str = "checkpoint") -> Path:
+    """A run's checkpoint by its name, which `option` said: last, best, or that of any other file beside them."""
     path = folder.last.parent / f"{name.removesuffix('.ckpt')}.ckpt"
     if path.is_file():
         return path
@@ -27,7 +27,7 @@ def find(folder: Folder, name: str) -> Path:
     raise ConfigError(
         f"{folder.path} has no {path.name}",
         f"one of {', '.join(there)}{near(name, there)}" if there else "a run that has cut a checkpoint",
-        f"take checkpoint={there[-1]}" if there else "train it longer; `worldmodels train` cuts one at epoch ends",
+        f"set {option}={there[-1]}" if there else "train it longer; `worldmodels train` cuts one at epoch ends",
     )
 
 

@@ -74,7 +74,7 @@ def begin(config: Mapping[str, Any], stage: nn.Module, spec: EnvSpec) -> Begun |
     folder = Folder(Path(options["run"]))
     theirs = folder.read_config()
     _demand_trained(folder, theirs, config)
-    path = checkpoint.find(folder, options["checkpoint"])
+    path = checkpoint.find(folder, options["checkpoint"], "init.checkpoint")
     do = "give another run or init.checkpoint, or leave init out"
     kept = checkpoint.read(path, do)
     here, there = stage.state_dict(), kept["state_dict"]

@@ -70,7 +70,7 @@ def plan(shape: Sequence[int], depth: int, style: Style = "auto", multipliers: S
         raise SpecError(
             f"a picture of {height} x {width}, too small for {len(multipliers)} stages of style {style}",
             "at least one pixel at the bottom",
-            "give fewer multipliers, or take style=pool",
+            "give fewer multipliers, or set model.encoder.style=pool (+stage.net.encoder.style=pool of DQN and PPO)",
         )
     return ConvPlan(style, (channels, *[depth * m for m in multipliers]), tuple(sides))
 

@@ -168,7 +168,7 @@ def _kernel(side: int, stages: int, small: bool) -> tuple[int, ...]:
         raise SpecError(
             f"a picture with a side of {side} pixels and {stages} stages for a decoder of style valid",
             "64 pixels and 4 stages, the only ones that DreamerV2's kernels reach",
-            "resize the picture to 64 x 64, or take style=pool",
+            "resize the picture to 64 x 64, or set model.encoder.style=pool",
         )
     even, more = divmod(side - 1, stages)
     return tuple(1 + even + (i >= stages - more) for i in range(stages))

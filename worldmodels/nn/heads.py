@@ -128,7 +128,9 @@ class SupportHead(ScalarHead):
         super().__init__()
         if len(support) < 2:
             raise ConfigError(
-                f"head=categorical with support={list(support)}", "at least two values", "list the values that occur"
+                f"head=categorical with support={list(support)}",
+                "at least two values",
+                "list those that occur in model.reward.support",
             )
         self.mlp = MLP(size_in, units, layers, len(support), norm=norm, activation=activation, init=init)
         self.support: Tensor

@@ -164,6 +164,8 @@ def make_latents(stoch: int, classes: int, unimix: float) -> Latents:
     """Categorical ones, or Gaussian ones if there are no classes."""
     if classes == 1:
         raise ConfigError(
-            "latents of one class", "several classes, or none: classes=0 is Gaussian", "set classes=0 or 2 and more"
+            "latents of one class",
+            "several classes, or none: classes=0 is Gaussian",
+            "set model.recurrence.classes to 0, or to 2 and more",
         )
     return Categorical(stoch, classes, unimix) if classes else Gaussian(stoch)

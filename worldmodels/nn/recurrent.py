@@ -88,7 +88,9 @@ class SharingBlocks(nn.Module):
 def _check_blocks(blocks: int, size_in: int, size_out: int) -> None:
     if size_in % blocks or size_out % blocks:
         raise ConfigError(
-            f"{blocks} blocks for sizes {size_in} and {size_out}", "sizes that the blocks divide", "change `blocks`"
+            f"{blocks} blocks for sizes {size_in} and {size_out}",
+            "sizes that the blocks divide",
+            "set model.recurrence.blocks",
         )
 
 
@@ -197,7 +199,8 @@ def make_cell(
     if kind not in ("torch", "layernorm", "dv2"):
         raise ConfigError(f"gru={kind!r}", "torch, layernorm, dv2 or block", "choose one of them")
     if size % layers:
-        raise ConfigError(f"deter={size} in gru_layers={layers}", "layers that divide it", "change one of the two")
+        do = "change model.recurrence.deter or model.recurrence.gru_layers"
+        raise ConfigError(f"deter={size} in gru_layers={layers}", "layers that divide it", do)
     part = size // layers
     cells = [_cell(kind, size_in if i == 0 else part, part, norm, init) for i in range(layers)]
     return cells[0] if layers == 1 else Stack(cells)

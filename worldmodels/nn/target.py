@@ -29,7 +29,7 @@ class Target(nn.Module):
             raise ConfigError(
                 f"a target with rate={rate}, every={every}",
                 "a rate above 0, up to 1, and at least one update between two moves",
-                "take rate=1 every=1000 for a copy now and then, or rate=0.02 every=1 to follow slowly",
+                "set stage.target.rate=1.0 stage.target.every=1000 for copies at times, or 0.02 and 1 for a slow one",
             )
         self.module = copy.deepcopy(module).requires_grad_(False)
         self.rate, self.every = rate, every

@@ -98,5 +98,6 @@ def make_transition(
     if gru != "block":
         return DenseTransition(actions, latent, deter, hidden, gru=gru, layers=layers, manner=manner)
     if layers != 1:
-        raise ConfigError(f"gru_layers={layers} with gru=block", "gru_layers=1", "stack another kind of cell")
+        do = "set model.recurrence.gru_layers=1, or stack another kind of cell: model.recurrence.gru=dv2"
+        raise ConfigError(f"gru_layers={layers} with gru=block", "gru_layers=1", do)
     return BlockTransition(actions, latent, deter, hidden, blocks=blocks, manner=manner)

@@ -40,7 +40,9 @@ def symexp_bins(count: int = 255, *, limit: float = 20.0) -> Float32[Tensor, " K
     An odd count, so that one bin is 0 and the others mirror each other exactly. Hafner et al. (2023), equation 10.
     """
     if count < 3 or count % 2 == 0:
-        raise ConfigError(f"{count} bins", "an odd number of at least 3", "use 255, as DreamerV3 does")
+        raise ConfigError(
+            f"{count} bins", "an odd number of at least 3", "set model.reward.bins=255, as DreamerV3 does"
+        )
     half = symexp(torch.linspace(-limit, 0, count // 2 + 1))
     return torch.cat([half, -half[:-1].flip(0)])
 

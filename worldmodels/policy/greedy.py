@@ -42,7 +42,7 @@ class Epsilon(nn.Module):
             raise ConfigError(
                 f"epsilon from {start} to {end} over {steps} steps, {kind}",
                 "0 to 1 over at least one step; an exponential one above 0",
-                "take epsilon={start: 1.0, end: 0.05, steps: 50000, kind: linear}, for example",
+                "set stage.epsilon.start=1.0 stage.epsilon.end=0.05 stage.epsilon.steps=50000, for example",
             )
         if kind not in ("linear", "exponential"):
             raise ConfigError(f"epsilon.kind={kind!r}", "linear or exponential", "choose one of them")

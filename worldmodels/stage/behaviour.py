@@ -59,13 +59,14 @@ class Imagination:
             raise ConfigError(
                 f"return_norm_low={self.return_norm_low} with return_norm_high={self.return_norm_high}",
                 "a low quantile of returns below the high one",
-                "set stage.imagination.return_norm_low=0.05 and return_norm_high=0.95",
+                "set stage.imagination.return_norm_low=0.05 and stage.imagination.return_norm_high=0.95",
             )
         if self.return_norm and not (self.return_norm_rate and self.return_norm_floor):
             raise ConfigError(
                 f"return_norm_rate={self.return_norm_rate}, return_norm_floor={self.return_norm_floor}",
                 "both above 0, or returns that are not normed",
-                "set return_norm_rate=0.01 and return_norm_floor=1.0, or stage.imagination.return_norm=false",
+                "set stage.imagination.return_norm_rate=0.01 and stage.imagination.return_norm_floor=1.0, "
+                "or stage.imagination.return_norm=false",
             )
 
 

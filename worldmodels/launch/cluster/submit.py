@@ -104,7 +104,8 @@ def submission_folder(launcher: Any) -> Path:
     """As configured, with %j."""
     folder = Path(str(launcher.params["submitit_folder"])).absolute()
     if folder.name != "%j":
-        raise ConfigError(f"submitit_folder={folder}", "a path that ends in /%j, a job's id", "add it")
+        do = "add it to hydra.launcher.submitit_folder"
+        raise ConfigError(f"submitit_folder={folder}", "a path that ends in /%j, a job's id", do)
     return folder
 
 
@@ -154,7 +155,7 @@ def demand_time(params: dict[str, Any]) -> None:
         raise ConfigError(
             f"signal_delay_s={delay} with timeout_min={params['timeout_min']}",
             "a signal that comes after the start of a job",
-            "a longer timeout_min, or a shorter signal_delay_s",
+            "set a longer hydra.launcher.timeout_min, or a shorter hydra.launcher.signal_delay_s",
         )
     if delay is not None and delay + EARLY >= limit:
         console.say(

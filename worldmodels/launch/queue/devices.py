@@ -25,7 +25,7 @@ def devices(
     """
     for name, value in (("slots_per_gpu", slots_per_gpu), ("slots", cpu_slots)):
         if value < 1:
-            raise ConfigError(f"{name}={value}", "at least 1", f"set {name} to one")
+            raise ConfigError(f"{name}={value}", "at least 1", f"set hydra.launcher.{name} to one")
     if isinstance(wanted, int):
         wanted = [wanted]
     gpus = source.gpus()
@@ -33,14 +33,15 @@ def devices(
     if wanted == "auto" or wanted is None:
         names = seen if seen is not None else [gpu.index for gpu in gpus]
     elif isinstance(wanted, str):
-        raise ConfigError(f"gpus={wanted}", "auto, or a list of indices or UUIDs", "write gpus=[0,1], or gpus=[]")
+        do = "set hydra.launcher.gpus=[0,1], or hydra.launcher.gpus=[] for CPUs"
+        raise ConfigError(f"gpus={wanted}", "auto, or a list of indices or UUIDs", do)
     else:
         names = [_visible(str(each).strip(), seen, gpus, source) for each in wanted]
     if not names:
         return [Device("cpu", cpu_slots, visible="" if wanted == [] else None)]
     same = [found.uuid if (found := _find(name, gpus)) else name for name in names]
     if twice := {name for name, gpu in zip(names, same, strict=True) if same.count(gpu) > 1}:
-        do = "name each once; slots_per_gpu says how many runs share one"
+        do = "name each once; hydra.launcher.slots_per_gpu says how many runs share one"
         raise ConfigError(f"gpus={wanted}: {', '.join(sorted(twice))} more than once", "different GPUs", do)
     measured = not isinstance(source, Blind)
     return [Device(name, slots_per_gpu, visible=name, measured=measured) for name in names]

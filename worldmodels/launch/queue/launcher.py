@@ -56,7 +56,9 @@ def launch(
     places = devices(told["gpus"], told["slots_per_gpu"], slots, probe)
     if rules.gpus_per_job > len(places):
         found = f"gpus_per_job={rules.gpus_per_job}, and {len(places)} to choose from"
-        raise ConfigError(found, "no more GPUs for a job than there are", "set gpus_per_job, or gpus")
+        raise ConfigError(
+            found, "no more GPUs for a job than there are", "set hydra.launcher.gpus_per_job or hydra.launcher.gpus"
+        )
     lines = _named(words) if told["style"] == "seed" else [list(each) for each in words]
     jobs = plan(lambda each: context.config_loader.load_sweep_config(config, each), lines)
     runs = _runs(jobs, _tail(config))

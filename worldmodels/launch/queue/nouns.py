@@ -50,16 +50,18 @@ class Rules:
     def __post_init__(self) -> None:
         for name, low in (("gpus_per_job", 1), ("retries", 0), ("grace_s", 0), ("reserve_s", 0), ("release_wait_s", 0)):
             if getattr(self, name) < low:
-                raise ConfigError(f"{name}={getattr(self, name)}", f"at least {low}", f"set {name} to one")
+                raise ConfigError(
+                    f"{name}={getattr(self, name)}", f"at least {low}", f"set hydra.launcher.{name} to one"
+                )
         for name in ("poll_s", "job_timeout_s", "reserve_gb"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ConfigError(f"{name}={value}", "more than 0", f"set {name} to a positive number")
+                raise ConfigError(f"{name}={value}", "more than 0", f"set hydra.launcher.{name} to a positive number")
         for pattern in self.retry_on:
             try:
                 re.compile(pattern)
             except re.error as error:
-                do = f"mend it in retry_on: {error}"
+                do = f"mend it in hydra.launcher.retry_on: {error}"
                 raise ConfigError(f"retry_on: {pattern!r}", "a regular expression", do) from error
 
     def again(self, text: str) -> bool:

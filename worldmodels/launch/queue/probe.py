@@ -146,7 +146,7 @@ def source(name: str) -> Source:
         return {"nvml": Nvml, "nvidia-smi": Smi, "none": Blind}[name]()
     from hydra.utils import get_method
 
-    do = "correct the import path, or take probe=nvml, nvidia-smi or none"
+    do = "correct the import path, or set hydra.launcher.probe=nvml, nvidia-smi or none"
     if "." not in name:
         raise ConfigError(f"probe={name}", "nvml, nvidia-smi, none, or the import path of a function", do)
     try:
