@@ -16,6 +16,7 @@ from worldmodels.evaluation.study import curves, drawing
 from worldmodels.evaluation.study.group import Grouping
 from worldmodels.evaluation.study.tables import Table
 
+ACROSS = 120  # letters of a legend, side by side
 AXES: tuple[curves.Axis, ...] = ("env_steps", "updates", "minutes")
 
 
@@ -53,7 +54,7 @@ def _points(grouping: Grouping) -> Iterator[dict[str, Any]]:
 def _finished(title: str, figure: Figure) -> str:
     """With title and legend, for no page stands around it."""
     known = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
-    columns = 2 if any(len(label) > 40 for label in known) else 4
+    columns = min(4, max(1, ACROSS // (8 + max(map(len, known), default=0))))
     figure.set_figheight(figure.get_figheight() + 0.25 + 0.22 * -(-len(known) // columns))
     manner = {"loc": "outside upper left", "alignment": "left", "frameon": False, "labelcolor": INK}
     legend = figure.legend(list(known.values()), list(known), title=title, ncols=columns, **manner)
