@@ -89,9 +89,9 @@ def test_a_cancelled_job_saves_itself_and_stops_nobody_else(alone: None) -> None
 
 
 def test_a_time_limit_costs_nothing() -> None:
-    # 50 s of updates; SLURM tells the job to end 15 to 45 s after its start, for it looks every 30 s.
-    words = ["budget.updates=250", "data.updates=200"]
-    limits = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=15", "hydra.launcher.partition=high"]
+    # 100 s of updates; SLURM tells the job to end 30 to 90 s after its start, for it looks every 30 s.
+    words = ["budget.updates=500", "data.updates=200"]
+    limits = ["hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=30", "hydra.launcher.partition=high"]
     process = start([*SLURM, *words, "stage.nap=0.2", "name=cut", *limits])
     single([*words, "name=whole"])
     code, told = end(process, 400)
