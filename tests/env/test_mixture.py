@@ -198,8 +198,10 @@ def test_what_makes_games_alike_is_told_or_that_nothing_does(base, games, do):
 
 
 def test_games_are_alike_with_the_options_that_are_told():
-    Mixture(MinAtar(unify="pad", actions="full"), ("asterix", "freeway")).spec()
-    Mixture(Gymnasium(observation="pixels"), ("Acrobot-v1", "MountainCar-v0"), "id").spec()
+    grids = Mixture(MinAtar(unify="pad", actions="full"), ("asterix", "freeway")).spec()
+    assert (len(grids.worlds), grids.obs["grid"].shape, grids.action_size) == (2, (10, 10, 10), 6)
+    pictures = Mixture(Gymnasium(observation="pixels"), ("Acrobot-v1", "MountainCar-v0"), "id").spec()
+    assert (len(pictures.worlds), [array.kind for array in pictures.obs.values()]) == (2, ["image"])
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ def symexp_bins(count: int = 255, *, limit: float = 20.0) -> Float32[Tensor, " K
     """
     if count < 3 or count % 2 == 0:
         raise ConfigError(
-            f"{count} bins", "an odd number of at least 3", "set model.reward.bins=255, as DreamerV3 does"
+            f"{count} bins",
+            "an odd number of at least 3",
+            "set model.reward.bins (or stage.critic.bins) to 255, as DreamerV3 does",
         )
     half = symexp(torch.linspace(-limit, 0, count // 2 + 1))
     return torch.cat([half, -half[:-1].flip(0)])
