@@ -53,7 +53,8 @@ def _points(grouping: Grouping) -> Iterator[dict[str, Any]]:
 
 def _finished(title: str, figure: Figure) -> str:
     """With title and legend, for no page stands around it."""
-    known = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
+    lines = [line for axes in figure.axes for line in zip(*axes.get_legend_handles_labels(), strict=True)]
+    known = {label: handle for handle, label in lines}
     columns = min(4, max(1, ACROSS // (8 + max(map(len, known), default=0))))
     figure.set_figheight(figure.get_figheight() + 0.25 + 0.22 * -(-len(known) // columns))
     manner = {"loc": "outside upper left", "alignment": "left", "frameon": False, "labelcolor": INK}

@@ -23,7 +23,7 @@ from worldmodels.evaluation.study.results import Result, Results
 from worldmodels.evaluation.study.tables import Table
 
 PAGE, MARK = "report.html", "report.json"  # the mark tells a folder that we wrote from any other
-FIGURES = "figures"
+CURVES, FIGURES = "curves.csv", "figures"
 FILMS = 12
 
 
@@ -41,7 +41,7 @@ class Report:
     def files(self) -> list[Path]:
         """All that was written."""
         drawn = sorted((self.out / FIGURES).glob("*.svg"))
-        return [*(self.out / name for name in (PAGE, MARK, *self.texts())), *drawn]
+        return [*(self.out / name for name in (PAGE, MARK, CURVES, *self.texts())), *drawn]
 
     def tables(self) -> tuple[Table, ...]:
         """Of runs, groups, and comparisons of groups, and what else there is."""
@@ -49,10 +49,9 @@ class Report:
         return tables.runs(self.grouping), groups, tables.pairs(self.results), *self.more
 
     def texts(self) -> dict[str, str]:
-        """The tables, and the curves as numbers, as files: name and content."""
+        """The tables as files: name and content."""
         kinds = {"csv": Table.csv, "md": Table.markdown, "tex": Table.latex}
-        texts = {f"{table.name}.{kind}": text(table) for table in self.tables() for kind, text in kinds.items()}
-        return {**texts, "curves.csv": published.numbers(self.grouping)}
+        return {f"{table.name}.{kind}": text(table) for table in self.tables() for kind, text in kinds.items()}
 
     def console(self) -> RenderableType:
         """The groups as a table, with what a reader must know, and where the files are."""
@@ -63,7 +62,7 @@ class Report:
         parts.append(Text(f"page     {self.out / PAGE}"))
         names = ",".join(table.name for table in self.tables())
         parts.append(Text(f"tables   {self.out}/{{{names}}}.{{csv,md,tex}}"))
-        parts.append(Text(f"curves   {self.out}/curves.csv, {self.out / FIGURES}/"))
+        parts.append(Text(f"curves   {self.out / CURVES}, {self.out / FIGURES}/"))
         return Stack(*parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -104,7 +103,7 @@ def report(
         title = f"{paths[0].resolve().name}: {title}"
     shown = {**made.texts(), PAGE: page(title, grouping, found, made.notes, films, made.more, wanted)}
     drawn = {f"{FIGURES}/{name}": text for name, text in published.drawings(grouping).items()}
-    for name, text in {**shown, **drawn}.items():
+    for name, text in {**shown, CURVES: published.numbers(grouping), **drawn}.items():
         write_text(folder / name, text)
     for path in (folder / FIGURES).glob("*.svg"):
         if f"{FIGURES}/{path.name}" not in drawn:
