@@ -95,7 +95,14 @@ RUNS: dict[str, tuple[list[str], int]] = {
         4,
     ),
     "dreamer-procgen": (
-        ["+experiment=dreamer_minatar", "env=procgen", "env.game=coinrun", *REPLAY, *SMALL_MODEL],
+        [
+            "+experiment=dreamer_minatar",
+            "env=procgen",
+            "env.game=coinrun",
+            *REPLAY,
+            *SMALL_MODEL,
+            "data.sampler._target_=worldmodels.data.sampler.Prioritised",
+        ],
         4,
     ),
     "world-model": (["+experiment=world_model_offline", "data.updates=4", "data.batch=4", *SMALL_MODEL[:4]], 4),

@@ -56,34 +56,39 @@ def naive_kl(belief, b, t, *, gaussian=False):
     return total
 
 
+@pytest.mark.parametrize("weight", [None, torch.tensor([0.5, 1.0])])
 @pytest.mark.parametrize("classes", [5, 0])
-def test_the_loss_equals_a_loop_over_every_moment(classes):
-    model, batch = dreams.model(classes=classes), dreams.batch()
+def test_the_loss_equals_a_loop_over_every_moment(classes, weight):
+    model, batch = dreams.model(classes=classes), replace(dreams.batch(), weight=weight)
     torch.manual_seed(5)
     learned = learn(model, batch, LOSS)
     beliefs, reached = learned.beliefs, seen(batch)
-    sums, counts = dict.fromkeys(("grid", "kl", "reward", "cont"), 0.0), dict.fromkeys(("moment", "step"), 0)
+    sums, counts = {name: [0.0, 0.0] for name in ("grid", "kl", "reward", "cont")}, {"moment": [0, 0], "step": [0, 0]}
     for b in range(2):
         for t in range(7):
             if not reached[b, t]:
                 continue
-            counts["moment"] += 1
+            counts["moment"][b] += 1
             p = torch.sigmoid(model.decoder(beliefs.feature[b, t])["grid"])
             truth = batch.obs["grid"][b, t].float()
-            sums["grid"] -= (truth * p.log() + (1 - truth) * (1 - p).log()).sum().item()
+            sums["grid"][b] -= (truth * p.log() + (1 - truth) * (1 - p).log()).sum().item()
             kl = naive_kl(beliefs, b, t, gaussian=classes == 0)
-            sums["kl"] += 1.0 * max(kl, 1.0) + 0.1 * max(kl, 1.0)
+            sums["kl"][b] += 1.0 * max(kl, 1.0) + 0.1 * max(kl, 1.0)
         for t in range(6):
             if not batch.mask[b, t]:
                 continue
-            counts["step"] += 1
+            counts["step"][b] += 1
             arrival = beliefs.feature[b, t + 1]
             target = two_hot(batch.reward[b, t], model.heads.reward.bins)
-            sums["reward"] -= (target * model.heads.reward(arrival).log_softmax(-1)).sum().item()
+            sums["reward"][b] -= (target * model.heads.reward(arrival).log_softmax(-1)).sum().item()
             going = torch.sigmoid(model.heads.cont(arrival))
-            sums["cont"] -= (going if not batch.terminated[b, t] else 1 - going).log().item()
+            sums["cont"][b] -= (going if not batch.terminated[b, t] else 1 - going).log().item()
+    surprise = [0.0, 0.0]  # of each window, whatever its weight
     for name, count in (("grid", "moment"), ("kl", "moment"), ("reward", "step"), ("cont", "step")):
-        assert learned.losses[name].item() == pytest.approx(sums[name] / counts[count], rel=1e-4)
+        weighed = sum(x * w for x, w in zip(sums[name], (1, 1) if weight is None else weight.tolist(), strict=True))
+        assert learned.losses[name].item() == pytest.approx(weighed / sum(counts[count]), rel=1e-4)
+        surprise = [s + x / n for s, x, n in zip(surprise, sums[name], counts[count], strict=True)]
+    assert learned.surprise.tolist() == pytest.approx(surprise, rel=1e-4)
 
 
 @pytest.mark.parametrize("draws", [1, 2])
@@ -195,6 +200,8 @@ def test_with_several_draws_each_moment_costs_the_log_of_their_mean_likelihood()
     assert not torch.equal(learned.beliefs.stoch[0], learned.beliefs.stoch[1])
     expected = naive_bound(learned, model, 3, scales, 0.7)
     torch.testing.assert_close(learned.losses["bound"], expected, rtol=1e-4, atol=1e-4)
+    counts = seen(dreams.batch()).sum(1)
+    torch.testing.assert_close((learned.surprise * counts).sum() / counts.sum(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_more_draws_bound_tighter_and_one_is_the_loss_itself():

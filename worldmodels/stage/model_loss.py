@@ -93,6 +93,7 @@ class Learned:
     beliefs: RSSMBelief  # (B I, T + 1, ...)
     seen: Bool[Tensor, "B moments"]  # neither padding nor a moment whose belief was only recalled
     batch: Batch
+    surprise: Float[Tensor, " windows"] | None = None  # what each window of the batch cost; None: nothing learned
 
     def counts(self, name: str) -> Bool[Tensor, "B _"]:
         """Where a loss counts: at moments, or, of what comes on arrival, at steps."""
@@ -103,7 +104,8 @@ def learn(model: RSSM, batch: Batch, loss: ModelLoss) -> Learned:
     """The weighted losses of a batch.
 
     Beliefs t = 0 .. T predict obs[t]; beliefs t + 1 predict reward[t] and whether the world went on. Padding, the step
-    that was never taken between two episodes, and moments whose belief was only recalled count nowhere.
+    that was never taken between two episodes, and moments whose belief was only recalled count nowhere. A window's
+    `weight` multiplies what it costs, but not the loss of a `representation`, which compares windows.
     """
     looked, embed = _look(model, batch, loss.iwae_samples)
     beliefs, feature = looked.beliefs, looked.beliefs.feature
@@ -113,10 +115,14 @@ def learn(model: RSSM, batch: Batch, loss: ModelLoss) -> Learned:
     plain = latents.kl(post.detach(), prior)
     if loss.iwae_samples == 1:
         each["kl"] = _divergence(plain, latents.kl(post, prior.detach()), looked.seen, loss)
-        losses = {name: loss.scale(name) * masked_mean(value, looked.counts(name)) for name, value in each.items()}
+        parts = {name: (loss.scale(name), value, looked.counts(name)) for name, value in each.items()}
     else:
         each["kl"] = latents.log_prob(post, beliefs.stoch) - latents.log_prob(prior, beliefs.stoch)
-        losses = {"bound": _bound(each, looked, loss)}
+        parts = {"bound": (1.0, _bound(each, looked, loss), looked.seen[:: loss.iwae_samples])}
+    losses = {
+        name: scale * masked_mean(value if batch.weight is None else value * batch.weight[:, None], counts)
+        for name, (scale, value, counts) in parts.items()
+    }
     if model.representation is not None:
         losses["representation"] = model.representation.loss(feature, embed, looked.seen)
     with torch.no_grad():
@@ -127,7 +133,8 @@ def learn(model: RSSM, batch: Batch, loss: ModelLoss) -> Learned:
         }
         if loss.iwae_samples > 1:
             metrics |= {f"draws/{name}": masked_mean(value, looked.counts(name)) for name, value in each.items()}
-    return replace(looked, losses=losses, metrics=metrics)
+        surprise = torch.stack([scale * _by_window(value, counts) for scale, value, counts in parts.values()]).sum(0)
+    return replace(looked, losses=losses, metrics=metrics, surprise=surprise)
 
 
 @torch.no_grad()
@@ -176,11 +183,16 @@ def _divergence(
     return weights[0] * dyn.clamp(min=loss.free_bits) + weights[1] * rep.clamp(min=loss.free_bits)
 
 
-def _bound(each: Mapping[str, Tensor], looked: Learned, loss: ModelLoss) -> Float[Tensor, ""]:
-    """The importance-weighted loss: moments are weighed each with all that is said of it."""
+def _by_window(each: Float[Tensor, "windows _"], counts: Bool[Tensor, "windows _"]) -> Float[Tensor, " windows"]:
+    """The mean over what counts in each window."""
+    return torch.where(counts, each, 0).sum(1) / counts.sum(1).clamp(min=1)
+
+
+def _bound(each: Mapping[str, Tensor], looked: Learned, loss: ModelLoss) -> Float[Tensor, "windows moments"]:
+    """The importance-weighted loss of each moment, all that is said of it together."""
     total = torch.zeros_like(each["kl"])
     for name, value in each.items():
         scaled = torch.where(looked.counts(name), loss.scale(name) * value, 0)
         total = total + (F.pad(scaled, (1, 0)) if name in ARRIVALS else scaled)
     moments = total.unflatten(0, (-1, loss.iwae_samples))
-    return masked_mean(importance_weighted(moments), looked.seen[:: loss.iwae_samples])
+    return importance_weighted(moments)

@@ -51,6 +51,7 @@ class WorldModel(Stage):
         self.optim, self.loss = optim or Optim(), loss or ModelLoss()
         self.model.heads.contdisc = self.loss.going
         turn_off(self.model, freeze)
+        self._surprise: Tensor | None = None
         self._newest: RSSMBelief | None = None
 
     @property
@@ -72,6 +73,7 @@ class WorldModel(Stage):
         learned = learn(self.model, batch, self.loss) if self.model_learns else watch(self.model, batch)
         if self.training:  # or else the windows are others, to be judged by
             draws = len(learned.seen) // len(batch.mask)
+            self._surprise = learned.surprise
             self._newest = learned.beliefs.map(lambda x: x.detach()[::draws])
         return learned
 
@@ -84,6 +86,10 @@ class WorldModel(Stage):
             losses[f"probe/{name}"], told = probe(feature, learned.batch.extras, learned.batch.mask)
             metrics |= {f"probe/{key}": value for key, value in told.items()}
         return losses, metrics
+
+    def feedback(self) -> Tensor | None:
+        """The world model's loss of each window of the last batch (B,)."""
+        return self._surprise
 
     def beliefs(self) -> Mapping[str, Tensor]:
         return {} if self._newest is None else keep(self.model, self._newest)
