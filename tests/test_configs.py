@@ -16,8 +16,10 @@ from worldmodels.launch.arguments import examine
 from worldmodels.launch.compose import conf, config, plain
 
 MIRRORED = ("env", "model", "policy", "planner", "data", "stage", "callback", "evaluation", "analysis")
-FILES = sorted(path for group in MIRRORED for path in (conf() / group).glob("*.yaml"))
+PARTS = ("data/sampler",)  # choices within a choice
+FILES = sorted(path for group in (*MIRRORED, *PARTS) for path in (conf() / group).glob("*.yaml"))
 LATE = {"spec"}  # what a partial config is given when it is called
+SET = {"among"}  # what streams set of their samplers: the episodes of a split
 # Choices that are other choices of their group with other values.
 PRESETS = [
     path
@@ -45,7 +47,7 @@ def keywords(node: dict[str, Any]) -> tuple[set[str], set[str]]:
     target = getattr(importlib.import_module(module), attribute)
     late = LATE if node.get("_partial_") else set()
     keys = {key for key in node if not key.startswith("_") and key != "defaults"}
-    return keys, set(inspect.signature(target).parameters) - late
+    return keys, set(inspect.signature(target).parameters) - late - SET
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
@@ -55,9 +57,13 @@ def test_a_choice_names_its_module_and_all_its_arguments(path: Path) -> None:
         assert path.stem in ("default", "none") or path in PRESETS, "only a list of other configs names no class"
         return
     folder, module, cls = tree["_target_"].rsplit(".", 2)
-    assert folder == f"worldmodels.{path.parent.name}"
+    assert folder == f"worldmodels.{path.relative_to(conf()).parts[0]}"
     assert path.stem in (module, cls.lower()), "a choice is named after its module, or its class if that has several"
     keys, arguments = keywords(tree)
+    parts = [each for each in tree.get("defaults", ()) if each != "_self_"]
+    keys |= {key for part in parts if isinstance(part, dict) for key in part if key.isidentifier()}
+    for base in (part for part in parts if isinstance(part, str)):
+        keys |= keywords(yaml.safe_load((path.parent / f"{base}.yaml").read_text()))[0]
     assert keys == arguments
 
 

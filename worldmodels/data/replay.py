@@ -66,7 +66,7 @@ class Replay:
             raise ConfigError(
                 "data.replay_context=1 with windows that carry beliefs on",
                 "one of both",
-                "set data.replay_context=0, or data.sampler._target_=worldmodels.data.sampler.Uniform",
+                "set data.replay_context=0, or data/sampler=uniform",
             )
         if self.updates < 1 or self.warmup < 0 or self.steps_per_update < 0:
             found = f"updates={self.updates}, warmup={self.warmup}, steps_per_update={self.steps_per_update}"
