@@ -1,0 +1,105 @@
+"""Gumbel MuZero's search."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Int32
+from torch import Tensor
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.core.options import Count, Natural, Rate
+from worldmodels.planner.plan import Noise, Plan, TreePlanner, require
+from worldmodels.planner.rules import Guide, GumbelRule, completed
+from worldmodels.planner.search import Backend, Opening
+from worldmodels.planner.tree import Tree
+
+CONSIDERED = 16  # actions, unless max_considered says otherwise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gumbel(TreePlanner):
+    """Danihelka et al. (2022): draws actions without replacement, and halves them until the best is left.
+
+    With true action values its policy is never worse than the prior, however few the simulations. max_considered:
+    actions drawn at each root, fewer where fewer are valid; null is 16, or all if there are fewer. c_visit and c_scale
+    weigh action values against logits. gumbel_scale: of the noise while exploring; there is none otherwise. min_range:
+    action values closer than this are taken to be this far apart.
+    """
+
+    simulations: Natural = 16
+    max_considered: Count | None = None
+    c_visit: Rate = 50.0
+    c_scale: Rate = 0.1
+    gumbel_scale: Rate = 1.0
+    min_range: Rate = 1e-8
+    backend: Backend = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("c_visit", "c_scale", "gumbel_scale"):
+            require(getattr(self, name) >= 0, f"{name}={getattr(self, name)}", "at least 0")
+        require(self.min_range > 0, f"min_range={self.min_range}", "above 0")
+        require(self.max_considered is None or self.max_considered >= 1, "max_considered=0", "at least 1, or null")
+
+    def check(self, actions: int) -> None:
+        if self.max_considered is not None and self.max_considered > actions:
+            raise ConfigError(
+                f"max_considered={self.max_considered} of {actions} actions",
+                f"at most {actions}, or null",
+                f"set max_considered to null, which is {min(CONSIDERED, actions)} here, or to less",
+            )
+
+    def draw(self, rng: np.random.Generator, roots: int, actions: int) -> Noise:
+        drawn = super().draw(rng, roots, actions)
+        return replace(drawn, gumbel=self.gumbel_scale * drawn.gumbel)
+
+    def rule(self, explore: bool) -> GumbelRule:  # noqa: ARG002
+        return GumbelRule(self.c_visit, self.c_scale, self.min_range)
+
+    def guide(self, opening: Opening, noise: Noise) -> Guide:
+        most = self.max_considered or min(CONSIDERED, opening.valid.shape[1])
+        considered = opening.valid.sum(1).clamp(max=most)
+        table = schedules(most, self.simulations).to(considered.device)
+        return replace(super().guide(opening, noise), schedule=table[considered])
+
+    def read(self, tree: Tree, opening: Opening, guide: Guide) -> Plan:  # noqa: ARG002
+        """Acts by noise, logit and value among the most visited; the target has no noise.
+
+        Without simulations the action is drawn from the prior, which is the target, too.
+        """
+        row, rule = tree.row(), self.rule(explore=False)
+        return Plan(
+            action=rule.leading(row, guide.gumbel, row.visits.amax(1, keepdim=True)),
+            visits=row.visits.long(),
+            value=row.value[:, 0],
+            q=completed(row),
+            target=rule.improved(row).softmax(1),
+            tree=tree,
+        )
+
+
+@lru_cache(maxsize=64)
+def schedules(most: int, simulations: int) -> Int32[Tensor, "most+1 simulations"]:
+    """How often the root's action of each simulation was visited before it, by the number of considered actions.
+
+    Sequential halving of Karnin et al. (2013), as in Danihelka et al. (2022), section 3.4: every phase visits the
+    leading actions equally often, then half of them go on, and the last two share what is left.
+    """
+    return torch.tensor([_schedule(max(m, 1), simulations) for m in range(most + 1)], dtype=torch.int32)
+
+
+def _schedule(considered: int, simulations: int) -> list[int]:
+    if considered == 1:
+        return list(range(simulations))
+    phases, leading = math.ceil(math.log2(considered)), considered
+    before, order = 0, list[int]()
+    while len(order) < simulations:
+        rounds = max(1, simulations // (phases * leading))
+        order += [before + i for i in range(rounds) for _ in range(leading)]
+        before, leading = before + rounds, max(2, leading // 2)
+    return order[:simulations]

@@ -1,0 +1,80 @@
+"""Latents of all nodes of B trees in preallocated tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, cast
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from worldmodels.core.errors import SpecError
+from worldmodels.planner.simulator import Latent
+
+
+class Bank:
+    """A tree of tensors (B, ...) for each of `size` nodes; node 0 of each row is what it was made with."""
+
+    def __init__(self, root: Latent, size: int) -> None:
+        self._like, leaves = root, list(_leaves(root))
+        if not leaves:
+            raise SpecError("latents without any tensor", "at least one tensor (B, ...)", "give the latent a tensor")
+        self._width, self.device = len(leaves[0]), leaves[0].device
+        # Nodes before batch, so that a new node is one contiguous block.
+        self._kept = [leaf.new_empty(size, *leaf.shape) for leaf in leaves]
+        self._flat = [kept.flatten(0, 1) for kept in self._kept]
+        self._row = torch.arange(self._width, device=self.device)
+        self.write(0, root)
+
+    def read(self, node: Int64[Tensor, " B"]) -> Latent:
+        """Copies of the latents (B, ...) of one node per row."""
+        place = torch.add(self._row, node.to(self.device), alpha=self._width)
+        return _rebuilt(self._like, iter([flat.index_select(0, place) for flat in self._flat]))
+
+    def write(self, node: int, latent: Latent) -> None:
+        """Keeps the latents (B, ...) of the same node of all rows."""
+        for kept, leaf in zip(self._kept, _leaves(latent), strict=True):
+            if kept.shape[1:] != leaf.shape:
+                raise SpecError(
+                    f"a latent of shape {tuple(leaf.shape)}",
+                    f"{tuple(kept.shape[1:])}, as at the root",
+                    "let root and recurrent of the simulator give latents of the same shapes",
+                )
+            kept[node] = leaf
+
+
+def _leaves(tree: Any) -> Iterator[Tensor]:
+    if isinstance(tree, Tensor):
+        yield tree
+    else:
+        for part in _parts(tree):
+            yield from _leaves(part)
+
+
+def _parts(tree: Any) -> list[Any]:
+    if isinstance(tree, Mapping):
+        return list(cast(Mapping[Any, Any], tree).values())
+    if isinstance(tree, list | tuple):
+        return list(cast("list[Any]", tree))
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return [getattr(tree, field.name) for field in fields(tree)]
+    raise SpecError(
+        f"a latent with a {type(tree).__name__}",
+        "tensors, dataclasses of tensors, or lists, tuples and dicts of them",
+        "put what is no tensor elsewhere than in the latent",
+    )
+
+
+def _rebuilt(like: Any, leaves: Iterator[Tensor]) -> Any:
+    """The same tree with other tensors."""
+    if isinstance(like, Tensor):
+        return next(leaves)
+    parts = [_rebuilt(part, leaves) for part in _parts(like)]
+    if isinstance(like, Mapping):
+        return dict(zip(cast(Mapping[Any, Any], like), parts, strict=True))
+    if is_dataclass(like):
+        return replace(cast(Any, like), **{field.name: part for field, part in zip(fields(like), parts, strict=True)})
+    kind = cast(Any, type(like))
+    return kind(*parts) if hasattr(like, "_fields") else kind(parts)

@@ -1,0 +1,165 @@
+"""What a search is asked and what it answers; the steps that all tree searches share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+
+from worldmodels.core.errors import ConfigError, SpecError
+from worldmodels.planner.rules import Guide, Rule
+from worldmodels.planner.search import Backend, Opening, grow, opened
+from worldmodels.planner.simulator import Simulator
+from worldmodels.planner.tree import Tree
+
+
+@dataclass(frozen=True)
+class Noise:
+    """All chance of one search, a row per root: a root with the same row is searched alike in any batch."""
+
+    gumbel: Float64[np.ndarray, "B A"]  # standard Gumbel
+    gamma: Float64[np.ndarray, "B A"]  # Gamma(alpha); divided by their sum they are Dirichlet(alpha)
+    uniform: Float64[np.ndarray, "B U U"]  # in [0, 1)
+
+    def rows(self, rows: slice) -> Noise:
+        return Noise(self.gumbel[rows], self.gamma[rows], self.uniform[rows])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What B searches found. Tensors lie where the trees do: on the CPU if compiled, else beside the model."""
+
+    action: Int64[Tensor, " B"]  # what to do now
+    visits: Int64[Tensor, "B A"]  # simulations that began with each action; they sum to the number of simulations
+    value: Float64[Tensor, " B"]  # of the root after the search, in the units of the rewards
+    q: Float64[Tensor, "B A"]  # of each action at the root; the mixed value where it was never visited
+    target: Float64[Tensor, "B A"]  # improved policy to learn from, 0 for what is not valid
+    tree: Tree  # all that was imagined; holds the latents of all nodes as long as it lives
+
+
+class Planner(Protocol):
+    """Chooses actions by looking ahead with a model."""
+
+    def plan(
+        self,
+        simulator: Simulator,
+        obs: Any,
+        *,
+        rng: np.random.Generator,
+        explore: bool = True,
+        invalid: Bool[Tensor, "B A"] | None = None,
+    ) -> Plan: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreePlanner(ABC):
+    """A planner that grows trees.
+
+    simulations: nodes that each root's tree grows by; 0 looks nowhere and plans by the model's words about the root.
+    backend: numba | torch | auto, which is numba if that is installed.
+    """
+
+    simulations: int
+    backend: Backend
+
+    def __post_init__(self) -> None:
+        require(self.simulations >= 0, f"simulations={self.simulations}", "at least 0")
+
+    @torch.no_grad()
+    def plan(
+        self,
+        simulator: Simulator,
+        obs: Any,
+        *,
+        rng: np.random.Generator,
+        explore: bool = True,
+        invalid: Bool[Tensor, "B A"] | None = None,
+        noise: Noise | None = None,
+    ) -> Plan:
+        """Searches from B moments at once, without gradients.
+
+        obs: whatever the simulator's `root` takes. explore: with the noise that keeps data diverse; without, nothing is
+        drawn and the same moment gives the same plan. invalid: actions that can not be taken at the roots; further
+        down the model has to make them unlikely itself. noise: what `draw` gave, in place of rng.
+        Raises SpecError for wrong shapes, SearchError for numbers that are not finite.
+        """
+        opening = opened(simulator, obs, invalid, self.backend)
+        roots, actions = opening.logit.shape
+        self.check(actions)
+        if not explore:
+            noise = silence(roots, actions)
+        elif noise is None:
+            noise = self.draw(rng, roots, actions)
+        elif noise.gumbel.shape != (roots, actions):
+            raise SpecError(
+                f"noise of {noise.gumbel.shape}", f"{(roots, actions)}, roots and actions", "draw it for these roots"
+            )
+        rule, guide = self.rule(explore), self.guide(opening, noise)
+        start = self.noisy(opening, noise)
+        tree = grow(simulator, start, rule, guide, simulations=self.simulations, backend=self.backend)
+        return self.read(tree, opening, guide)
+
+    def draw(self, rng: np.random.Generator, roots: int, actions: int) -> Noise:
+        """All noise of one search. Parts that are not needed are not drawn and are 0."""
+        return replace(silence(roots, actions), gumbel=rng.gumbel(size=(roots, actions)))
+
+    def check(self, actions: int) -> None:
+        """ConfigError if the options can not work with so many actions."""
+
+    def noisy(self, opening: Opening, noise: Noise) -> Opening:  # noqa: ARG002 (for those that need it)
+        """The openings with noise in their logits."""
+        return opening
+
+    def guide(self, opening: Opening, noise: Noise) -> Guide:
+        device = opening.logit.device
+        gumbel, uniform = torch.from_numpy(noise.gumbel).to(device), torch.from_numpy(noise.uniform).to(device)
+        return Guide(gumbel, torch.zeros(len(gumbel), 0, dtype=torch.int32, device=device), uniform)
+
+    @abstractmethod
+    def rule(self, explore: bool) -> Rule:
+        """How actions are chosen within the trees."""
+
+    @abstractmethod
+    def read(self, tree: Tree, opening: Opening, guide: Guide) -> Plan:
+        """What the grown trees say; the opening is without noise."""
+
+
+def silence(roots: int, actions: int) -> Noise:
+    return Noise(np.zeros((roots, actions)), np.zeros((roots, actions)), np.zeros((roots, 0, 0)))
+
+
+def with_dirichlet(opening: Opening, gamma: Float64[np.ndarray, "B A"], fraction: float) -> Opening:
+    """Prior (1 - fraction) P + fraction Dirichlet, over the valid actions. Silver et al. (2017), "Methods"."""
+    drawn = torch.from_numpy(gamma).to(opening.logit.device) * opening.valid
+    total = drawn.sum(1, keepdim=True)
+    # Gammas of a small alpha may all be 0 by underflow, as they are without exploration; then there is no noise.
+    mixed = torch.where(total > 0, (1 - fraction) * opening.prior + fraction * drawn / total, opening.prior)
+    return replace(opening, logit=mixed.log())
+
+
+def by_visits(
+    visits: Int64[Tensor, "B A"], prior: Float64[Tensor, "B A"], gumbel: Float64[Tensor, "B A"], temperature: float
+) -> Int64[Tensor, " B"]:
+    """An action drawn in proportion to visits^(1 / temperature); the most visited if that is 0, ties by the prior.
+
+    Without any visit, in proportion to prior^(1 / temperature). Schrittwieser et al. (2020), appendix D.
+    """
+    counts = torch.where(visits.sum(1, keepdim=True) > 0, visits.to(prior), prior)
+    return (counts.log() + 1e-6 * prior + temperature * gumbel).argmax(1)
+
+
+def require(holds: bool, found: str, expected: str) -> None:
+    """ConfigError unless it holds."""
+    if not holds:
+        raise ConfigError(found, expected, "choose another value")
+
+
+def shares(visits: Int64[Tensor, "B A"], prior: Float64[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+    """Visits as probabilities; the prior where there are none."""
+    total = visits.sum(1, keepdim=True)
+    return torch.where(total > 0, visits / total.clamp(min=1).double(), prior)

@@ -1,0 +1,76 @@
+"""MuZero's search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from worldmodels.core.options import Natural, Rate, Share
+from worldmodels.planner.plan import Noise, Plan, TreePlanner, by_visits, require, shares, with_dirichlet
+from worldmodels.planner.rules import Guide, PuctRule, completed
+from worldmodels.planner.search import Backend, Opening
+from worldmodels.planner.tree import Tree
+
+
+@dataclass(frozen=True, kw_only=True)
+class Puct(TreePlanner):
+    """Schrittwieser et al. (2020), appendix B: actions by prior and value, the visits are what is learnt.
+
+    scaling: values are scaled to [0, 1] by the extremes of the whole `tree`, as in the paper, or by those among the
+    `siblings` and their parent, as in mctx. unvisited: an action that was never visited has the `minimum` of these, as
+    in the paper, or the value of its `parent`. min_range: extremes closer than this are taken to be this far apart.
+    temperature: actions are drawn by visits^(1 / temperature) while exploring, otherwise the most visited is taken.
+    Dirichlet noise goes into the prior of the roots while exploring.
+    """
+
+    simulations: Natural = 50
+    c1: Rate = 1.25
+    c2: Rate = 19652.0
+    scaling: Literal["tree", "siblings"] = "tree"
+    unvisited: Literal["minimum", "parent"] = "minimum"
+    min_range: Rate = 1e-8
+    dirichlet_alpha: Rate = 0.3
+    dirichlet_fraction: Share = 0.25
+    temperature: Rate = 1.0
+    backend: Backend = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.scaling in ("tree", "siblings"), f"scaling={self.scaling!r}", "tree or siblings")
+        require(self.unvisited in ("minimum", "parent"), f"unvisited={self.unvisited!r}", "minimum or parent")
+        require(self.c1 >= 0, f"c1={self.c1}", "at least 0")
+        require(self.c2 > 0, f"c2={self.c2}", "above 0")
+        require(self.min_range > 0, f"min_range={self.min_range}", "above 0")
+        require_noise(self.dirichlet_alpha, self.dirichlet_fraction, self.temperature)
+
+    def draw(self, rng: np.random.Generator, roots: int, actions: int) -> Noise:
+        drawn = super().draw(rng, roots, actions)
+        return replace(drawn, gamma=rng.standard_gamma(self.dirichlet_alpha, size=(roots, actions)))
+
+    def noisy(self, opening: Opening, noise: Noise) -> Opening:
+        return with_dirichlet(opening, noise.gamma, self.dirichlet_fraction)
+
+    def rule(self, explore: bool) -> PuctRule:  # noqa: ARG002
+        return PuctRule(self.c1, self.c2, self.scaling, self.unvisited, self.min_range)
+
+    def read(self, tree: Tree, opening: Opening, guide: Guide) -> Plan:  # noqa: ARG002
+        """The target is the share of the visits; the prior if there were no simulations."""
+        row = tree.row()
+        visits = row.visits.long()
+        return Plan(
+            action=by_visits(visits, row.prior, guide.gumbel, self.temperature),
+            visits=visits,
+            value=row.value[:, 0],
+            q=completed(row),
+            target=shares(visits, row.prior),
+            tree=tree,
+        )
+
+
+def require_noise(alpha: float, fraction: float, temperature: float) -> None:
+    """ConfigError for noise that can not be drawn."""
+    require(alpha > 0, f"dirichlet_alpha={alpha}", "above 0")
+    require(0 <= fraction <= 1, f"dirichlet_fraction={fraction}", "from 0 to 1")
+    require(temperature >= 0, f"temperature={temperature}", "at least 0")

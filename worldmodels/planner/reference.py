@@ -1,0 +1,93 @@
+"""The growth of trees in plain tensor operations, on any device: what `kernels` is tested against."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from worldmodels.planner.rules import UCB, Guide, Rule
+from worldmodels.planner.simulator import Move, check_finite
+from worldmodels.planner.tree import (
+    ACTION,
+    CHILD,
+    COUNT,
+    DISCOUNT,
+    LOGIT,
+    PARENT,
+    PRIOR,
+    RAW,
+    REWARD,
+    VALUE,
+    VISITS,
+    Q,
+    Tree,
+)
+
+
+class Reference:
+    """All trees step in lock-step; each level of the deepest costs a dozen small operations."""
+
+    def __init__(self, tree: Tree, rule: Rule, guide: Guide) -> None:
+        self.tree, self.rule, self.guide = tree, rule, guide
+        self.rows = torch.arange(len(tree.nodes), device=tree.nodes.device)
+
+    def select(self, simulation: int) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"]]:
+        """Node and action of an edge without a child, for each tree."""
+        node, action = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
+        going = torch.ones_like(self.rows, dtype=torch.bool)
+        for depth in range(simulation + 1):
+            chosen = self.rule.choose(self.tree.row(node if depth else None), self.guide, simulation, depth)
+            action = torch.where(going, chosen, action)
+            child = self.tree.links[self.rows, node, CHILD, action].long()
+            going = going & (child >= 0)
+            if not bool(going.any()):
+                break
+            node = torch.where(going, child, node)
+        return node, action
+
+    def expand(self, simulation: int, parent: Int64[Tensor, " B"], action: Int64[Tensor, " B"], move: Move) -> None:
+        """Adds one node to each tree and carries its value up."""
+        check_finite(move, simulation)
+        tree, new = self.tree, simulation + 1
+        logit = move.prior.to(tree.edges)
+        tree.edges[:, new, LOGIT], tree.edges[:, new, PRIOR] = logit, logit.softmax(1)
+        value = move.value.to(tree.nodes)
+        if self.rule.kind == UCB:
+            tree.edges[:, new, Q], value = logit, logit.amax(1)
+            self._extend(logit.amin(1), value, torch.ones_like(value, dtype=torch.bool))
+        tree.nodes[:, new, VALUE] = tree.nodes[:, new, RAW] = value
+        tree.places[:, new, PARENT], tree.places[:, new, ACTION] = parent.int(), action.int()
+        tree.places[:, new, COUNT] = 1
+        tree.edges[self.rows, parent, REWARD, action] = move.reward.to(tree.edges)
+        tree.edges[self.rows, parent, DISCOUNT, action] = move.discount.to(tree.edges)
+        tree.links[self.rows, parent, CHILD, action] = new
+        self._backup(torch.full_like(parent, new), value)
+
+    def _backup(self, node: Int64[Tensor, " B"], back: Tensor) -> None:
+        """From a new node up to the root; the mean of a node begins with its own evaluation."""
+        tree, rows = self.tree, self.rows
+        while bool((node > 0).any()):
+            going = node > 0
+            above = torch.where(going, tree.parent[rows, node], 0).long()
+            taken = torch.where(going, tree.action[rows, node], 0).long()
+            reward, discount = tree.reward[rows, above, taken], tree.discount[rows, above, taken]
+            back = torch.where(going, reward + discount * back, back)
+            count, value = tree.count[rows, above], tree.value[rows, above]
+            tree.value[rows, above] = torch.where(going, (value * count + back) / (count + 1), value)
+            tree.count[rows, above] = count + going.int()
+            visits = tree.visits[rows, above, taken] + going.int()
+            tree.visits[rows, above, taken] = visits
+            q = reward + discount * tree.value[rows, node]
+            if self.rule.kind == UCB:
+                q = (tree.logit[rows, above, taken] + visits * q) / (1 + visits)
+            q = torch.where(going, q, tree.q[rows, above, taken])
+            tree.q[rows, above, taken] = q
+            self._extend(q, q, going)
+            node = above
+
+    def _extend(self, low: Tensor, high: Tensor, going: Tensor) -> None:
+        """Notes action values as extremes where still going."""
+        extremes = self.tree.extremes
+        extremes[:, 0] = torch.where(going, torch.minimum(extremes[:, 0], low), extremes[:, 0])
+        extremes[:, 1] = torch.where(going, torch.maximum(extremes[:, 1], high), extremes[:, 1])

@@ -1,0 +1,63 @@
+"""Search as regularised policy optimisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from worldmodels.core.options import Natural, Rate, Share
+from worldmodels.planner.plan import Noise, Plan, TreePlanner, require, with_dirichlet
+from worldmodels.planner.puct import require_noise
+from worldmodels.planner.rules import Guide, RegularizedRule, completed
+from worldmodels.planner.search import Backend, Opening
+from worldmodels.planner.tree import Tree
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regularized(TreePlanner):
+    """Grill et al. (2020): acts by, searches by and learns from the policy that visits only approach.
+
+    The policy maximises value minus c sqrt(N) / N times its divergence from the prior. While exploring, actions are
+    drawn from it, everywhere; otherwise visits follow it as closely as they can and the likeliest action is taken. The
+    target holds the Dirichlet noise that the search had, as visits do.
+    """
+
+    simulations: Natural = 16
+    c: Rate = 1.25
+    min_range: Rate = 1e-8
+    dirichlet_alpha: Rate = 0.3
+    dirichlet_fraction: Share = 0.25
+    temperature: Rate = 1.0
+    backend: Backend = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.c > 0, f"c={self.c}", "above 0")
+        require(self.min_range > 0, f"min_range={self.min_range}", "above 0")
+        require_noise(self.dirichlet_alpha, self.dirichlet_fraction, self.temperature)
+
+    def draw(self, rng: np.random.Generator, roots: int, actions: int) -> Noise:
+        gamma = rng.standard_gamma(self.dirichlet_alpha, size=(roots, actions))
+        # A choice per simulation and depth, and a simulation goes no deeper than its number.
+        uniform = rng.random((roots, self.simulations, self.simulations))
+        return replace(super().draw(rng, roots, actions), gamma=gamma, uniform=uniform)
+
+    def noisy(self, opening: Opening, noise: Noise) -> Opening:
+        return with_dirichlet(opening, noise.gamma, self.dirichlet_fraction)
+
+    def rule(self, explore: bool) -> RegularizedRule:
+        return RegularizedRule(self.c, self.min_range, sampled=explore)
+
+    def read(self, tree: Tree, opening: Opening, guide: Guide) -> Plan:  # noqa: ARG002
+        """Target and action are the policy's; without simulations, the prior's."""
+        row = tree.row()
+        policy = self.rule(explore=False).policy(row)
+        return Plan(
+            action=(policy.log() + self.temperature * guide.gumbel).argmax(1),
+            visits=row.visits.long(),
+            value=row.value[:, 0],
+            q=completed(row),
+            target=policy,
+            tree=tree,
+        )

@@ -1,0 +1,150 @@
+"""A batched tree search: B trees grow by one node each per call of the model.
+
+Latents stay with the model. Trees live on the CPU where they grow by compiled loops (`numba`), else beside the model
+(`torch`); both choose alike but where two scores differ by no more than rounding. Only nodes and actions go to the
+model and rewards, discounts, logits and values come back.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, Protocol
+
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from worldmodels.core.errors import ConfigError, MissingExtraError, SpecError
+from worldmodels.planner.latents import Bank
+from worldmodels.planner.reference import Reference
+from worldmodels.planner.rules import UCB, Guide, Rule
+from worldmodels.planner.simulator import Latent, Move, Root, Simulator, check_finite, check_shapes
+from worldmodels.planner.tree import CHILD, COUNT, LOGIT, PRIOR, RAW, VALUE, Q, Tree
+
+Backend = Literal["auto", "numba", "torch"]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What B searches begin with: the model's words, on the device where the trees will grow, in double precision."""
+
+    latent: Latent
+    logit: Float64[Tensor, "B A"]  # -inf where not valid
+    value: Float64[Tensor, " B"]
+    valid: Bool[Tensor, "B A"]
+
+    @property
+    def prior(self) -> Float64[Tensor, "B A"]:
+        return self.logit.softmax(1)
+
+
+class Engine(Protocol):
+    """Grows trees by turns with the model."""
+
+    def select(self, simulation: int) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"]]: ...
+
+    def expand(self, simulation: int, parent: Int64[Tensor, " B"], action: Int64[Tensor, " B"], move: Move) -> None: ...
+
+
+def opened(simulator: Simulator, obs: Any, invalid: Bool[Tensor, "B A"] | None, backend: Backend) -> Opening:
+    """Asks the model for its roots and masks what can not be done there. SpecError, SearchError."""
+    root = simulator.root(obs)
+    if root.prior.ndim != 2 or 0 in root.prior.shape:
+        raise SpecError(
+            f"the simulator's root gave prior of shape {tuple(root.prior.shape)}",
+            "(B, A): at least one root and one action",
+            "mend the function that the Simulator was made with",
+        )
+    check_shapes(root, (root.prior.shape[0], root.prior.shape[1]), "root")
+    check_finite(root, None)
+    device = "cpu" if compiles(backend) else root.prior.device
+    valid = _valid(root, invalid).to(device)
+    logit = root.prior.to(device, torch.float64)
+    value = root.value.to(device, torch.float64)
+    return Opening(root.latent, torch.where(valid, logit, -torch.inf), value, valid)
+
+
+def _valid(root: Root, invalid: Bool[Tensor, "B A"] | None) -> Bool[Tensor, "B A"]:
+    if invalid is None:
+        return torch.ones_like(root.prior, dtype=torch.bool)
+    if invalid.shape != root.prior.shape:
+        raise SpecError(
+            f"invalid of shape {tuple(invalid.shape)}",
+            f"{tuple(root.prior.shape)}: a row of actions for each root",
+            "give one mask per root",
+        )
+    if bool(invalid.all(1).any()):
+        raise SpecError(
+            f"no valid action at root {int(invalid.all(1).nonzero()[0])}",
+            "at least one action that `invalid` does not mask",
+            "leave roots out whose episode has ended, or mask nothing there",
+        )
+    return ~invalid
+
+
+def grow(
+    simulator: Simulator, opening: Opening, rule: Rule, guide: Guide, *, simulations: int, backend: Backend
+) -> Tree:
+    """Trees of `simulations` + 1 nodes. SearchError at the first answer of the model that is not finite."""
+    tree = planted(opening, rule, simulations)
+    shape = (opening.logit.shape[0], opening.logit.shape[1])
+    engine = _engine(tree, rule, guide, backend)
+    for simulation in range(simulations):
+        parent, action = engine.select(simulation)
+        asked = action.to(tree.latents.device, copy=True)  # for the model may keep it
+        move = simulator.recurrent(tree.latents.read(parent), asked)
+        check_shapes(move, shape, "recurrent")
+        engine.expand(simulation, parent, action, move)
+        tree.latents.write(simulation + 1, move.latent)
+    return tree
+
+
+def planted(opening: Opening, rule: Rule, simulations: int) -> Tree:
+    """Trees of a root each, with room for more."""
+    (roots, actions), nodes = opening.logit.shape, simulations + 1
+    put = {"device": opening.logit.device}
+    tree = Tree(
+        edges=torch.zeros(roots, nodes, 5, actions, dtype=torch.float64, **put),
+        links=torch.zeros(roots, nodes, 2, actions, dtype=torch.int32, **put),
+        nodes=torch.zeros(roots, nodes, 2, dtype=torch.float64, **put),
+        places=torch.zeros(roots, nodes, 3, dtype=torch.int32, **put),
+        extremes=torch.tensor([torch.inf, -torch.inf], dtype=torch.float64, **put).repeat(roots, 1),
+        valid=opening.valid,
+        latents=Bank(opening.latent, nodes),
+    )
+    tree.links[:, :, CHILD] = -1
+    tree.edges[:, 0, LOGIT], tree.edges[:, 0, PRIOR] = opening.logit, opening.prior
+    value = opening.value
+    if rule.kind == UCB:
+        value = opening.logit.amax(1)
+        low = torch.where(opening.valid, opening.logit, torch.inf).amin(1)
+        tree.edges[:, 0, Q] = torch.where(opening.valid, opening.logit, 0.0)
+        tree.extremes[:, 0], tree.extremes[:, 1] = low, value
+    tree.nodes[:, 0, VALUE] = tree.nodes[:, 0, RAW] = value
+    tree.places[:, 0, :COUNT], tree.places[:, 0, COUNT] = -1, 1
+    return tree
+
+
+def compiles(backend: Backend) -> bool:
+    """Whether trees grow by compiled loops: `auto` does if numba is installed."""
+    if backend not in ("auto", "numba", "torch"):
+        raise ConfigError(f"backend={backend!r}", "auto, numba or torch", "choose one of them")
+    there = _has_numba()
+    if backend == "numba" and not there:
+        raise MissingExtraError("numba", "search")
+    return there and backend != "torch"
+
+
+@cache
+def _has_numba() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+def _engine(tree: Tree, rule: Rule, guide: Guide, backend: Backend) -> Engine:
+    if not compiles(backend):
+        return Reference(tree, rule, guide)
+    from worldmodels.planner.compiled import Compiled  # numba takes a second to import, and may be missing
+
+    return Compiled(tree, rule, guide)

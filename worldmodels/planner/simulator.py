@@ -1,0 +1,83 @@
+"""What a search may ask of a world model: two functions, and no network is known beyond them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from worldmodels.core.errors import SpecError, UserError
+
+Latent = Any  # a tree of tensors (B, ...): a tensor, a dataclass such as a Belief, or lists, tuples and dicts of them
+
+
+class SearchError(UserError):
+    """A model answered a search with numbers that can not be searched."""
+
+
+class Root(NamedTuple):
+    """What a model says of B moments to search from."""
+
+    latent: Latent
+    prior: Float[Tensor, "B A"]  # logits; of a search over action values (`ucb_q`), those values
+    value: Float[Tensor, " B"]  # discounted return from here on, in the units of the rewards
+
+
+class Move(NamedTuple):
+    """What a model says of B imagined actions."""
+
+    latent: Latent
+    reward: Float[Tensor, " B"]  # on arrival
+    discount: Float[Tensor, " B"]  # weight of what comes after: gamma, or 0 where the world has ended
+    prior: Float[Tensor, "B A"]  # of the moment of arrival, as in Root
+    value: Float[Tensor, " B"]
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """A world model as a search sees it: `root` reads observations or beliefs, `recurrent` follows actions (B,).
+
+    The search calls both without gradients; dropout and batch statistics are the caller's to switch off. Latents come
+    back to `recurrent` as copies, in the shapes, dtypes and on the device that the model gave them.
+    """
+
+    root: Callable[[Any], Root]
+    recurrent: Callable[[Latent, Int64[Tensor, " B"]], Move]
+
+
+def check_shapes(answer: Root | Move, shape: tuple[int, int], who: str) -> None:
+    """SpecError unless prior is `shape`, (B, A), and all else (B,)."""
+    for name in answer._fields[1:]:
+        expected = shape if name == "prior" else shape[:1]
+        found: Tensor = getattr(answer, name)
+        if found.shape != expected:
+            raise SpecError(
+                f"the simulator's {who} gave {name} of shape {tuple(found.shape)}",
+                f"{expected}: {'a row of A numbers' if name == 'prior' else 'one number'} for each of the B roots",
+                "mend the function that the Simulator was made with",
+            )
+        if not found.is_floating_point():
+            raise SpecError(f"the simulator's {who} gave {name} of {found.dtype}", "floats", f"convert {name}")
+
+
+def check_finite(answer: Root | Move, simulation: int | None) -> None:
+    """SearchError if any number is not finite; simulation is None at the root."""
+    for name in answer._fields[1:]:
+        good = torch.isfinite(getattr(answer, name))
+        rows = good.flatten(1).all(1) if good.ndim > 1 else good
+        if not bool(rows.all()):
+            refuse(name, simulation, int((~rows).nonzero()[0]))
+
+
+def refuse(name: str, simulation: int | None, root: int) -> None:
+    """Raises SearchError."""
+    when = "for the root itself" if simulation is None else f"at simulation {simulation}"
+    raise SearchError(
+        f"the model gave {name} that is not finite, {when}, root {root} of the batch",
+        "finite numbers; actions that can not be taken at a root are masked by `invalid`, not by infinite logits",
+        "look at what the model was given there; its weights may have diverged",
+    )
