@@ -17,33 +17,42 @@ class Compiled:
     """One tree after the other, each level a few dozen nanoseconds."""
 
     def __init__(self, tree: Tree, rule: Rule, guide: Guide) -> None:
-        packed = (tree.edges, tree.links, tree.nodes, tree.places, tree.extremes)
-        self._packed = tuple(part.numpy() for part in packed)
-        self._kind = rule.kind
+        roots, nodes, _, actions = tree.edges.shape
+        packed = (tree.edges, tree.links, tree.nodes, tree.places, tree.extremes, tree.valid)
         guides = (guide.gumbel, guide.schedule, guide.uniform)
-        self._rule = (
-            *(tree.valid.numpy(), rule.kind, np.array(rule.numbers())),
+        asked = torch.empty(nodes - 1, 3, roots, dtype=torch.int64)
+        self._all = (
+            *(part.numpy() for part in packed),
+            *(rule.kind, np.array(rule.numbers())),
             *(part.contiguous().numpy() for part in guides),
-            np.empty(tree.valid.shape[1]),
+            *(np.empty(actions), asked.numpy()),
         )
-        self._parent, self._action = (np.zeros(len(tree.nodes), np.int64) for _ in range(2))
-        self._views = torch.from_numpy(self._parent), torch.from_numpy(self._action)
+        self._asked = asked.unbind(0)
 
     def select(self, simulation: int) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"]]:
-        """Node and action of an edge without a child, for each tree. The tensors are overwritten by the next call."""
-        kernels.select(*self._packed, *self._rule, simulation, self._parent, self._action)
-        return self._views
+        """Place among the latents, and action, of an edge without a child, for each tree."""
+        if simulation == 0:
+            kernels.select(*self._all, 0)
+        _, action, place = self._asked[simulation].unbind(0)
+        return place, action
 
-    def expand(self, simulation: int, parent: Int64[Tensor, " B"], action: Int64[Tensor, " B"], move: Move) -> None:  # noqa: ARG002
-        """Adds one node to each tree, at the edges that `select` gave, and carries its value up."""
-        answer = (_array(part) for part in (move.reward, move.discount, move.prior, move.value))
-        bad = kernels.expand(*self._packed, self._kind, simulation, self._parent, self._action, *answer)
-        if bad >= 0:
+    def expand(self, simulation: int, move: Move) -> None:
+        """Adds one node to each tree at the edges that `select` gave, carries its value up, selects the next edges."""
+        if kernels.step(*self._all, simulation, *_arrays(move)) >= 0:
             check_finite(move, simulation)
 
 
+def _arrays(move: Move) -> list[Float[np.ndarray, "..."]]:
+    """Reward, discount, prior and value in the memory of the CPU, in row order, float32 or float64."""
+    parts = [move.reward, move.discount, move.prior, move.value]
+    if parts[0].is_cpu:
+        return [_array(part) for part in parts]
+    # Each transfer waits for the device, so that all go in one.
+    columns = torch.cat([part.unflatten(0, (len(part), -1)).float() for part in parts], 1).cpu().numpy()
+    return [np.ascontiguousarray(part) for part in (columns[:, 0], columns[:, 1], columns[:, 2:-1], columns[:, -1])]
+
+
 def _array(part: Float[Tensor, "..."]) -> Float[np.ndarray, "..."]:
-    """In the memory of the CPU, in row order, float32 or float64."""
-    if part.dtype not in (torch.float32, torch.float64):
+    if part.dtype is not torch.float32 and part.dtype is not torch.float64:
         part = part.float()
-    return part.detach().cpu().contiguous().numpy()
+    return (part.detach() if part.requires_grad else part).contiguous().numpy()

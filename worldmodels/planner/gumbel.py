@@ -73,12 +73,14 @@ class Gumbel(TreePlanner):
         Without simulations the action is drawn from the prior, which is the target, too.
         """
         row, rule = tree.row(), self.rule(explore=False)
+        q = completed(row)
+        improved = rule.improved(row, q)
         return Plan(
-            action=rule.leading(row, guide.gumbel, row.visits.amax(1, keepdim=True)),
+            action=rule.leading(row, improved + guide.gumbel, row.visits.amax(1, keepdim=True)),
             visits=row.visits.long(),
             value=row.value[:, 0],
-            q=completed(row),
-            target=rule.improved(row).softmax(1),
+            q=q,
+            target=improved.softmax(1),
             tree=tree,
         )
 

@@ -234,10 +234,9 @@ def _drawn(
 def select(
     edges: Edges, links: Links, nodes: Nodes, places: Places, extremes: Extremes, valid: Valid,
     kind: int, numbers: Numbers, gumbel: Float64[np.ndarray, "B G"], schedule: Int32[np.ndarray, "B S"],
-    uniform: Float64[np.ndarray, "B U U"], scratch: Scratch, simulation: int,
-    parent: Int64[np.ndarray, " B"], action: Int64[np.ndarray, " B"],
+    uniform: Float64[np.ndarray, "B U U"], scratch: Scratch, asked: Int64[np.ndarray, "n 3 B"], simulation: int,
 ) -> None:  # fmt: skip
-    """Goes down each tree to an edge without a child and writes it into parent and action."""
+    """Goes down each tree to an edge without a child; node, action and the node's place among latents into asked."""
     for tree in range(len(edges)):
         node, depth, chosen, child = 0, 0, 0, 0
         while child >= 0:
@@ -258,52 +257,73 @@ def select(
                 chosen = regularized(edges, links, places, extremes, numbers, drawn, tree, node, scratch)
             child = links[tree, node, CHILD, chosen]
             depth += 1
-        parent[tree], action[tree] = node, chosen
+        asked[simulation, 0, tree], asked[simulation, 1, tree] = node, chosen
+        asked[simulation, 2, tree] = node * len(edges) + tree
 
 
 @compiled
 @no_type_check
-def expand(
-    edges: Edges, links: Links, nodes: Nodes, places: Places, extremes: Extremes, kind: int, simulation: int,
-    parent: Int64[np.ndarray, " B"], action: Int64[np.ndarray, " B"],
+def step(
+    edges: Edges, links: Links, nodes: Nodes, places: Places, extremes: Extremes, valid: Valid,
+    kind: int, numbers: Numbers, gumbel: Float64[np.ndarray, "B G"], schedule: Int32[np.ndarray, "B S"],
+    uniform: Float64[np.ndarray, "B U U"], scratch: Scratch, asked: Int64[np.ndarray, "n 3 B"], simulation: int,
     reward: Float[np.ndarray, " B"], discount: Float[np.ndarray, " B"],
     prior: Float[np.ndarray, "B A"], value: Float[np.ndarray, " B"],
 ) -> int:  # fmt: skip
-    """Adds one node to each tree and carries its value up; the first tree whose numbers are not finite, or -1."""
-    actions, new = edges.shape[3], simulation + 1
+    """Grows each tree by what the model answered and selects for the next simulation, if there is one.
+
+    Returns the first tree whose numbers are not finite, or -1. One call for both, since a call costs as much as a
+    choice for several trees.
+    """
+    new, ucb_rule = simulation + 1, kind == UCB
     for tree in range(len(edges)):
-        above, taken = parent[tree], action[tree]
-        high = -np.inf
-        sound = math.isfinite(reward[tree]) and math.isfinite(discount[tree]) and math.isfinite(value[tree])
-        for a in range(actions):
-            sound &= math.isfinite(prior[tree, a])
-            high = max(high, prior[tree, a])
-        if not sound:
+        finite = math.isfinite(reward[tree]) and math.isfinite(discount[tree]) and math.isfinite(value[tree])
+        if not (_plant(edges, links, extremes, ucb_rule, prior, tree, new) and finite):
             return tree
-        total = 0.0
-        for a in range(actions):
-            edges[tree, new, LOGIT, a] = prior[tree, a]
-            edges[tree, new, PRIOR, a] = math.exp(edges[tree, new, LOGIT, a] - high)
-            total += edges[tree, new, PRIOR, a]
-        for a in range(actions):
-            edges[tree, new, PRIOR, a] /= total
-            if kind == UCB:
-                edges[tree, new, Q, a] = edges[tree, new, LOGIT, a]
-                extremes[tree, 0] = min(extremes[tree, 0], edges[tree, new, Q, a])
-                extremes[tree, 1] = max(extremes[tree, 1], edges[tree, new, Q, a])
-        leaf = high if kind == UCB else value[tree]
+        above, taken = asked[simulation, 0, tree], asked[simulation, 1, tree]
+        leaf = value[tree]
+        if ucb_rule:
+            leaf = edges[tree, new, Q].max()
         nodes[tree, new, VALUE] = nodes[tree, new, RAW] = leaf
         places[tree, new, PARENT], places[tree, new, ACTION], places[tree, new, COUNT] = above, taken, 1
         edges[tree, above, REWARD, taken], edges[tree, above, DISCOUNT, taken] = reward[tree], discount[tree]
         links[tree, above, CHILD, taken] = new
-        _backup(edges, links, nodes, places, extremes, kind == UCB, tree, new)
+        _backup(edges, links, nodes, places, extremes, ucb_rule, tree, new)
+    if new < len(asked):
+        select(edges, links, nodes, places, extremes, valid, kind, numbers, gumbel, schedule, uniform, scratch, asked,
+               new)  # fmt: skip
     return -1
 
 
 @compiled
 @no_type_check
+def _plant(
+    edges: Edges, links: Links, extremes: Extremes, ucb_rule: bool, prior: Float[np.ndarray, "B A"], tree: int, new: int
+) -> bool:
+    """Writes the edges of a new node; False if a logit is not finite."""
+    high, total, finite = -np.inf, 0.0, True
+    for a in range(edges.shape[3]):
+        finite &= math.isfinite(prior[tree, a])
+        high = max(high, prior[tree, a])
+    for a in range(edges.shape[3]):
+        edges[tree, new, LOGIT, a] = prior[tree, a]
+        edges[tree, new, PRIOR, a] = math.exp(edges[tree, new, LOGIT, a] - high)
+        total += edges[tree, new, PRIOR, a]
+        edges[tree, new, REWARD, a] = edges[tree, new, DISCOUNT, a] = 0.0
+        links[tree, new, CHILD, a], links[tree, new, VISITS, a] = -1, 0
+    for a in range(edges.shape[3]):
+        edges[tree, new, PRIOR, a] /= total
+        edges[tree, new, Q, a] = edges[tree, new, LOGIT, a] if ucb_rule else 0.0
+        if ucb_rule:
+            extremes[tree, 0] = min(extremes[tree, 0], edges[tree, new, Q, a])
+            extremes[tree, 1] = max(extremes[tree, 1], edges[tree, new, Q, a])
+    return finite
+
+
+@compiled
+@no_type_check
 def _backup(
-    edges: Edges, links: Links, nodes: Nodes, places: Places, extremes: Extremes, ucb: bool, tree: int, node: int
+    edges: Edges, links: Links, nodes: Nodes, places: Places, extremes: Extremes, ucb_rule: bool, tree: int, node: int
 ) -> None:
     """From a new node up to the root; the mean of a node begins with its own evaluation."""
     back = nodes[tree, node, VALUE]
@@ -317,7 +337,7 @@ def _backup(
         visits = links[tree, above, VISITS, taken] + 1
         links[tree, above, VISITS, taken] = visits
         q = reward + discount * nodes[tree, node, VALUE]
-        if ucb:
+        if ucb_rule:
             q = (edges[tree, above, LOGIT, taken] + visits * q) / (1 + visits)
         edges[tree, above, Q, taken] = q
         extremes[tree, 0], extremes[tree, 1] = min(extremes[tree, 0], q), max(extremes[tree, 1], q)

@@ -23,26 +23,31 @@ class Bank:
             raise SpecError("latents without any tensor", "at least one tensor (B, ...)", "give the latent a tensor")
         self._width, self.device = len(leaves[0]), leaves[0].device
         # Nodes before batch, so that a new node is one contiguous block.
-        self._kept = [leaf.new_empty(size, *leaf.shape) for leaf in leaves]
-        self._flat = [kept.flatten(0, 1) for kept in self._kept]
-        self._row = torch.arange(self._width, device=self.device)
+        kept = [leaf.new_empty(size, *leaf.shape) for leaf in leaves]
+        self._flat, self._nodes = [part.flatten(0, 1) for part in kept], [part.unbind(0) for part in kept]
         self.write(0, root)
 
     def read(self, node: Int64[Tensor, " B"]) -> Latent:
-        """Copies of the latents (B, ...) of one node per row."""
-        place = torch.add(self._row, node.to(self.device), alpha=self._width)
+        """Copies of the latents (B, ...) of one node of each tree."""
+        return self.gather(node.to(self.device) * self._width + torch.arange(self._width, device=self.device))
+
+    def gather(self, place: Int64[Tensor, " M"]) -> Latent:
+        """Copies of the latents (M, ...) at places node * B + tree."""
+        if isinstance(self._like, Tensor):
+            return self._flat[0].index_select(0, place)
         return _rebuilt(self._like, iter([flat.index_select(0, place) for flat in self._flat]))
 
     def write(self, node: int, latent: Latent) -> None:
         """Keeps the latents (B, ...) of the same node of all rows."""
-        for kept, leaf in zip(self._kept, _leaves(latent), strict=True):
-            if kept.shape[1:] != leaf.shape:
+        leaves = (latent,) if isinstance(latent, Tensor) else _leaves(latent)
+        for kept, leaf in zip(self._nodes, leaves, strict=True):
+            if kept[node].shape != leaf.shape:
                 raise SpecError(
                     f"a latent of shape {tuple(leaf.shape)}",
-                    f"{tuple(kept.shape[1:])}, as at the root",
+                    f"{tuple(kept[node].shape)}, as at the root",
                     "let root and recurrent of the simulator give latents of the same shapes",
                 )
-            kept[node] = leaf
+            kept[node].copy_(leaf)
 
 
 def _leaves(tree: Any) -> Iterator[Tensor]:

@@ -31,9 +31,10 @@ class Reference:
     def __init__(self, tree: Tree, rule: Rule, guide: Guide) -> None:
         self.tree, self.rule, self.guide = tree, rule, guide
         self.rows = torch.arange(len(tree.nodes), device=tree.nodes.device)
+        self.node = self.action = self.rows  # where the next nodes go
 
     def select(self, simulation: int) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"]]:
-        """Node and action of an edge without a child, for each tree."""
+        """Place among the latents, and action, of an edge without a child, for each tree."""
         node, action = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
         going = torch.ones_like(self.rows, dtype=torch.bool)
         for depth in range(simulation + 1):
@@ -44,13 +45,15 @@ class Reference:
             if not bool(going.any()):
                 break
             node = torch.where(going, child, node)
-        return node, action
+        self.node, self.action = node, action
+        return node * len(self.rows) + self.rows, action
 
-    def expand(self, simulation: int, parent: Int64[Tensor, " B"], action: Int64[Tensor, " B"], move: Move) -> None:
-        """Adds one node to each tree and carries its value up."""
+    def expand(self, simulation: int, move: Move) -> None:
+        """Adds one node to each tree at the edges that `select` gave, and carries its value up."""
         check_finite(move, simulation)
-        tree, new = self.tree, simulation + 1
+        tree, parent, action, new = self.tree, self.node, self.action, simulation + 1
         logit = move.prior.to(tree.edges)
+        tree.edges[:, new], tree.links[:, new, VISITS], tree.links[:, new, CHILD] = 0, 0, -1
         tree.edges[:, new, LOGIT], tree.edges[:, new, PRIOR] = logit, logit.softmax(1)
         value = move.value.to(tree.nodes)
         if self.rule.kind == UCB:

@@ -90,23 +90,20 @@ class GumbelRule:
         return self.c_visit, self.c_scale, self.min_range, 0.0, 0.0
 
     def choose(self, row: Row, guide: Guide, simulation: int, depth: int) -> Int64[Tensor, " B"]:
+        improved = self.improved(row, completed(row))
         if depth == 0:
-            return self.leading(row, guide.gumbel, guide.schedule[:, simulation, None])
-        share = row.visits / row.count
-        return best(self.improved(row).softmax(1) - share, row)
+            return self.leading(row, improved + guide.gumbel, guide.schedule[:, simulation, None])
+        return best(improved.softmax(1) - row.visits / row.count, row)
 
-    def leading(
-        self, row: Row, gumbel: Float64[Tensor, "B A"], visits: Int32[Tensor, "B 1"]
-    ) -> Int64[Tensor, " B"]:
-        """The action of highest g + logit + sigma(q) among those visited so often."""
-        return best(torch.where(row.visits == visits, gumbel + self.improved(row), -torch.inf), row)
+    def leading(self, row: Row, score: Float64[Tensor, "B A"], visits: Int32[Tensor, "B 1"]) -> Int64[Tensor, " B"]:
+        """The action of the highest score among those visited so often."""
+        return best(torch.where(row.visits == visits, score, -torch.inf), row)
 
-    def improved(self, row: Row) -> Float64[Tensor, "B A"]:
+    def improved(self, row: Row, q: Float64[Tensor, "B A"]) -> Float64[Tensor, "B A"]:
         """Logits of the improved policy: logit + sigma(completed q), equations 8 and 11."""
-        q = completed(row)
-        scaled = rescaled(q, q.amin(1, keepdim=True), q.amax(1, keepdim=True), self.min_range)
+        low, high = q.aminmax(dim=1, keepdim=True)
         most = row.visits.amax(1, keepdim=True)
-        return row.logit + (self.c_visit + most) * self.c_scale * scaled
+        return row.logit + (self.c_visit + most) * (self.c_scale / (high - low).clamp(min=self.min_range)) * (q - low)
 
 
 @dataclass(frozen=True)

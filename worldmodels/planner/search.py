@@ -21,7 +21,7 @@ from worldmodels.planner.latents import Bank
 from worldmodels.planner.reference import Reference
 from worldmodels.planner.rules import UCB, Guide, Rule
 from worldmodels.planner.simulator import Latent, Move, Root, Simulator, check_finite, check_shapes
-from worldmodels.planner.tree import CHILD, COUNT, LOGIT, PRIOR, RAW, VALUE, Q, Tree
+from worldmodels.planner.tree import CHILD, COUNT, LOGIT, PRIOR, RAW, VALUE, VISITS, Q, Tree
 
 Backend = Literal["auto", "numba", "torch"]
 
@@ -41,11 +41,11 @@ class Opening:
 
 
 class Engine(Protocol):
-    """Grows trees by turns with the model."""
+    """Grows trees by turns with the model. `select` gives places (node * B + tree) and actions of edges to follow."""
 
     def select(self, simulation: int) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"]]: ...
 
-    def expand(self, simulation: int, parent: Int64[Tensor, " B"], action: Int64[Tensor, " B"], move: Move) -> None: ...
+    def expand(self, simulation: int, move: Move) -> None: ...
 
 
 def opened(simulator: Simulator, obs: Any, invalid: Bool[Tensor, "B A"] | None, backend: Backend) -> Opening:
@@ -91,13 +91,15 @@ def grow(
     tree = planted(opening, rule, simulations)
     shape = (opening.logit.shape[0], opening.logit.shape[1])
     engine = _engine(tree, rule, guide, backend)
+    latents, far = tree.latents, tree.latents.device != tree.edges.device
     for simulation in range(simulations):
-        parent, action = engine.select(simulation)
-        asked = action.to(tree.latents.device, copy=True)  # for the model may keep it
-        move = simulator.recurrent(tree.latents.read(parent), asked)
+        place, action = engine.select(simulation)
+        if far:
+            place, action = place.to(latents.device), action.to(latents.device)
+        move = simulator.recurrent(latents.gather(place), action)
         check_shapes(move, shape, "recurrent")
-        engine.expand(simulation, parent, action, move)
-        tree.latents.write(simulation + 1, move.latent)
+        engine.expand(simulation, move)
+        latents.write(simulation + 1, move.latent)
     return tree
 
 
@@ -106,15 +108,16 @@ def planted(opening: Opening, rule: Rule, simulations: int) -> Tree:
     (roots, actions), nodes = opening.logit.shape, simulations + 1
     put = {"device": opening.logit.device}
     tree = Tree(
-        edges=torch.zeros(roots, nodes, 5, actions, dtype=torch.float64, **put),
-        links=torch.zeros(roots, nodes, 2, actions, dtype=torch.int32, **put),
-        nodes=torch.zeros(roots, nodes, 2, dtype=torch.float64, **put),
-        places=torch.zeros(roots, nodes, 3, dtype=torch.int32, **put),
+        edges=torch.empty(roots, nodes, 5, actions, dtype=torch.float64, **put),
+        links=torch.empty(roots, nodes, 2, actions, dtype=torch.int32, **put),
+        nodes=torch.empty(roots, nodes, 2, dtype=torch.float64, **put),
+        places=torch.empty(roots, nodes, 3, dtype=torch.int32, **put),
         extremes=torch.tensor([torch.inf, -torch.inf], dtype=torch.float64, **put).repeat(roots, 1),
         valid=opening.valid,
         latents=Bank(opening.latent, nodes),
     )
-    tree.links[:, :, CHILD] = -1
+    # Other nodes are written when they are added.
+    tree.edges[:, 0, Q:], tree.links[:, 0, CHILD], tree.links[:, 0, VISITS] = 0, -1, 0
     tree.edges[:, 0, LOGIT], tree.edges[:, 0, PRIOR] = opening.logit, opening.prior
     value = opening.value
     if rule.kind == UCB:
