@@ -234,7 +234,7 @@ def _drawn(
 def select(
     edges: Edges, links: Links, nodes: Nodes, places: Places, extremes: Extremes, valid: Valid,
     kind: int, numbers: Numbers, gumbel: Float64[np.ndarray, "B G"], schedule: Int32[np.ndarray, "B S"],
-    uniform: Float64[np.ndarray, "B U U"], scratch: Scratch, asked: Int64[np.ndarray, "n 3 B"], simulation: int,
+    uniform: Float64[np.ndarray, "B U U"], scratch: Scratch, asked: Int64[np.ndarray, "3 n B"], simulation: int,
 ) -> None:  # fmt: skip
     """Goes down each tree to an edge without a child; node, action and the node's place among latents into asked."""
     for tree in range(len(edges)):
@@ -257,8 +257,8 @@ def select(
                 chosen = regularized(edges, links, places, extremes, numbers, drawn, tree, node, scratch)
             child = links[tree, node, CHILD, chosen]
             depth += 1
-        asked[simulation, 0, tree], asked[simulation, 1, tree] = node, chosen
-        asked[simulation, 2, tree] = node * len(edges) + tree
+        asked[0, simulation, tree], asked[1, simulation, tree] = node, chosen
+        asked[2, simulation, tree] = node * len(edges) + tree
 
 
 @compiled
@@ -266,7 +266,7 @@ def select(
 def step(
     edges: Edges, links: Links, nodes: Nodes, places: Places, extremes: Extremes, valid: Valid,
     kind: int, numbers: Numbers, gumbel: Float64[np.ndarray, "B G"], schedule: Int32[np.ndarray, "B S"],
-    uniform: Float64[np.ndarray, "B U U"], scratch: Scratch, asked: Int64[np.ndarray, "n 3 B"], simulation: int,
+    uniform: Float64[np.ndarray, "B U U"], scratch: Scratch, asked: Int64[np.ndarray, "3 n B"], simulation: int,
     reward: Float[np.ndarray, " B"], discount: Float[np.ndarray, " B"],
     prior: Float[np.ndarray, "B A"], value: Float[np.ndarray, " B"],
 ) -> int:  # fmt: skip
@@ -277,19 +277,16 @@ def step(
     """
     new, ucb_rule = simulation + 1, kind == UCB
     for tree in range(len(edges)):
+        above, taken = asked[0, simulation, tree], asked[1, simulation, tree]
         finite = math.isfinite(reward[tree]) and math.isfinite(discount[tree]) and math.isfinite(value[tree])
-        if not (_plant(edges, links, extremes, ucb_rule, prior, tree, new) and finite):
+        finite &= _write(edges, links, nodes, extremes, ucb_rule, prior, value[tree], tree, new)
+        if not finite:
             return tree
-        above, taken = asked[simulation, 0, tree], asked[simulation, 1, tree]
-        leaf = value[tree]
-        if ucb_rule:
-            leaf = edges[tree, new, Q].max()
-        nodes[tree, new, VALUE] = nodes[tree, new, RAW] = leaf
         places[tree, new, PARENT], places[tree, new, ACTION], places[tree, new, COUNT] = above, taken, 1
         edges[tree, above, REWARD, taken], edges[tree, above, DISCOUNT, taken] = reward[tree], discount[tree]
         links[tree, above, CHILD, taken] = new
         _backup(edges, links, nodes, places, extremes, ucb_rule, tree, new)
-    if new < len(asked):
+    if new < asked.shape[1]:
         select(edges, links, nodes, places, extremes, valid, kind, numbers, gumbel, schedule, uniform, scratch, asked,
                new)  # fmt: skip
     return -1
@@ -297,26 +294,41 @@ def step(
 
 @compiled
 @no_type_check
-def _plant(
-    edges: Edges, links: Links, extremes: Extremes, ucb_rule: bool, prior: Float[np.ndarray, "B A"], tree: int, new: int
-) -> bool:
-    """Writes the edges of a new node; False if a logit is not finite."""
+def plant(
+    edges: Edges, links: Links, nodes: Nodes, places: Places, extremes: Extremes, kind: int,
+    logit: Float64[np.ndarray, "B A"], value: Float64[np.ndarray, " B"],
+) -> None:  # fmt: skip
+    """Writes the roots; a logit of -inf is an action that can not be taken there."""
+    for tree in range(len(edges)):
+        extremes[tree, 0], extremes[tree, 1] = np.inf, -np.inf
+        places[tree, 0, PARENT], places[tree, 0, ACTION], places[tree, 0, COUNT] = -1, -1, 1
+        _write(edges, links, nodes, extremes, kind == UCB, logit, value[tree], tree, 0)
+
+
+@compiled
+@no_type_check
+def _write(
+    edges: Edges, links: Links, nodes: Nodes, extremes: Extremes, ucb_rule: bool,
+    logit: Float[np.ndarray, "B A"], value: float, tree: int, node: int,
+) -> bool:  # fmt: skip
+    """Edges and values of a new node; False if a logit is not finite."""
     high, total, finite = -np.inf, 0.0, True
     for a in range(edges.shape[3]):
-        finite &= math.isfinite(prior[tree, a])
-        high = max(high, prior[tree, a])
+        finite &= math.isfinite(logit[tree, a])
+        high = max(high, logit[tree, a])
     for a in range(edges.shape[3]):
-        edges[tree, new, LOGIT, a] = prior[tree, a]
-        edges[tree, new, PRIOR, a] = math.exp(edges[tree, new, LOGIT, a] - high)
-        total += edges[tree, new, PRIOR, a]
-        edges[tree, new, REWARD, a] = edges[tree, new, DISCOUNT, a] = 0.0
-        links[tree, new, CHILD, a], links[tree, new, VISITS, a] = -1, 0
+        edges[tree, node, LOGIT, a] = logit[tree, a]
+        edges[tree, node, PRIOR, a] = math.exp(edges[tree, node, LOGIT, a] - high)
+        total += edges[tree, node, PRIOR, a]
+        edges[tree, node, Q, a] = edges[tree, node, REWARD, a] = edges[tree, node, DISCOUNT, a] = 0.0
+        links[tree, node, CHILD, a], links[tree, node, VISITS, a] = -1, 0
+        if ucb_rule and logit[tree, a] > -np.inf:
+            edges[tree, node, Q, a] = logit[tree, a]
+            extremes[tree, 0] = min(extremes[tree, 0], logit[tree, a])
+            extremes[tree, 1] = max(extremes[tree, 1], logit[tree, a])
     for a in range(edges.shape[3]):
-        edges[tree, new, PRIOR, a] /= total
-        edges[tree, new, Q, a] = edges[tree, new, LOGIT, a] if ucb_rule else 0.0
-        if ucb_rule:
-            extremes[tree, 0] = min(extremes[tree, 0], edges[tree, new, Q, a])
-            extremes[tree, 1] = max(extremes[tree, 1], edges[tree, new, Q, a])
+        edges[tree, node, PRIOR, a] /= total
+    nodes[tree, node, VALUE] = nodes[tree, node, RAW] = high if ucb_rule else value
     return finite
 
 

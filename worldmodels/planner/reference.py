@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from worldmodels.planner.rules import UCB, Guide, Rule
@@ -33,6 +33,13 @@ class Reference:
         self.rows = torch.arange(len(tree.nodes), device=tree.nodes.device)
         self.node = self.action = self.rows  # where the next nodes go
 
+    def plant(self, logit: Float64[Tensor, "B A"], value: Float64[Tensor, " B"]) -> None:
+        """Writes the roots; a logit of -inf is an action that can not be taken there."""
+        tree = self.tree
+        tree.extremes[:, 0], tree.extremes[:, 1] = torch.inf, -torch.inf
+        tree.places[:, 0] = torch.tensor([-1, -1, 1], dtype=torch.int32)
+        self._write(0, logit, value)
+
     def select(self, simulation: int) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"]]:
         """Place among the latents, and action, of an edge without a child, for each tree."""
         node, action = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
@@ -52,20 +59,26 @@ class Reference:
         """Adds one node to each tree at the edges that `select` gave, and carries its value up."""
         check_finite(move, simulation)
         tree, parent, action, new = self.tree, self.node, self.action, simulation + 1
-        logit = move.prior.to(tree.edges)
-        tree.edges[:, new], tree.links[:, new, VISITS], tree.links[:, new, CHILD] = 0, 0, -1
-        tree.edges[:, new, LOGIT], tree.edges[:, new, PRIOR] = logit, logit.softmax(1)
-        value = move.value.to(tree.nodes)
-        if self.rule.kind == UCB:
-            tree.edges[:, new, Q], value = logit, logit.amax(1)
-            self._extend(logit.amin(1), value, torch.ones_like(value, dtype=torch.bool))
-        tree.nodes[:, new, VALUE] = tree.nodes[:, new, RAW] = value
+        value = self._write(new, move.prior.to(tree.edges), move.value.to(tree.nodes))
         tree.places[:, new, PARENT], tree.places[:, new, ACTION] = parent.int(), action.int()
         tree.places[:, new, COUNT] = 1
         tree.edges[self.rows, parent, REWARD, action] = move.reward.to(tree.edges)
         tree.edges[self.rows, parent, DISCOUNT, action] = move.discount.to(tree.edges)
         tree.links[self.rows, parent, CHILD, action] = new
         self._backup(torch.full_like(parent, new), value)
+
+    def _write(
+        self, node: int, logit: Float64[Tensor, "B A"], value: Float64[Tensor, " B"]
+    ) -> Float64[Tensor, " B"]:
+        """Edges and values of a new node of each tree; what the node is worth."""
+        tree, possible = self.tree, logit > -torch.inf
+        tree.edges[:, node], tree.links[:, node, VISITS], tree.links[:, node, CHILD] = 0, 0, -1
+        tree.edges[:, node, LOGIT], tree.edges[:, node, PRIOR] = logit, logit.softmax(1)
+        if self.rule.kind == UCB:
+            tree.edges[:, node, Q], value = torch.where(possible, logit, 0.0), logit.amax(1)
+            self._extend(torch.where(possible, logit, torch.inf).amin(1), value, possible.any(1))
+        tree.nodes[:, node, VALUE] = tree.nodes[:, node, RAW] = value
+        return value
 
     def _backup(self, node: Int64[Tensor, " B"], back: Tensor) -> None:
         """From a new node up to the root; the mean of a node begins with its own evaluation."""

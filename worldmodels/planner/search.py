@@ -19,9 +19,9 @@ from torch import Tensor
 from worldmodels.core.errors import ConfigError, MissingExtraError, SpecError
 from worldmodels.planner.latents import Bank
 from worldmodels.planner.reference import Reference
-from worldmodels.planner.rules import UCB, Guide, Rule
+from worldmodels.planner.rules import Guide, Rule
 from worldmodels.planner.simulator import Latent, Move, Root, Simulator, check_finite, check_shapes
-from worldmodels.planner.tree import CHILD, COUNT, LOGIT, PRIOR, RAW, VALUE, VISITS, Q, Tree
+from worldmodels.planner.tree import Tree
 
 Backend = Literal["auto", "numba", "torch"]
 
@@ -42,6 +42,8 @@ class Opening:
 
 class Engine(Protocol):
     """Grows trees by turns with the model. `select` gives places (node * B + tree) and actions of edges to follow."""
+
+    def plant(self, logit: Float64[Tensor, "B A"], value: Float64[Tensor, " B"]) -> None: ...
 
     def select(self, simulation: int) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"]]: ...
 
@@ -88,9 +90,10 @@ def grow(
     simulator: Simulator, opening: Opening, rule: Rule, guide: Guide, *, simulations: int, backend: Backend
 ) -> Tree:
     """Trees of `simulations` + 1 nodes. SearchError at the first answer of the model that is not finite."""
-    tree = planted(opening, rule, simulations)
+    tree = cleared(opening, simulations)
     shape = (opening.logit.shape[0], opening.logit.shape[1])
     engine = _engine(tree, rule, guide, backend)
+    engine.plant(opening.logit, opening.value)
     latents, far = tree.latents, tree.latents.device != tree.edges.device
     for simulation in range(simulations):
         place, action = engine.select(simulation)
@@ -103,31 +106,18 @@ def grow(
     return tree
 
 
-def planted(opening: Opening, rule: Rule, simulations: int) -> Tree:
-    """Trees of a root each, with room for more."""
-    (roots, actions), nodes = opening.logit.shape, simulations + 1
-    put = {"device": opening.logit.device}
-    tree = Tree(
-        edges=torch.empty(roots, nodes, 5, actions, dtype=torch.float64, **put),
-        links=torch.empty(roots, nodes, 2, actions, dtype=torch.int32, **put),
-        nodes=torch.empty(roots, nodes, 2, dtype=torch.float64, **put),
-        places=torch.empty(roots, nodes, 3, dtype=torch.int32, **put),
-        extremes=torch.tensor([torch.inf, -torch.inf], dtype=torch.float64, **put).repeat(roots, 1),
+def cleared(opening: Opening, simulations: int) -> Tree:
+    """Room for trees; an engine plants their roots. What is not yet a node holds any numbers."""
+    (roots, actions), nodes, device = opening.logit.shape, simulations + 1, opening.logit.device
+    return Tree(
+        edges=torch.empty(roots, nodes, 5, actions, dtype=torch.float64, device=device),
+        links=torch.empty(roots, nodes, 2, actions, dtype=torch.int32, device=device),
+        nodes=torch.empty(roots, nodes, 2, dtype=torch.float64, device=device),
+        places=torch.empty(roots, nodes, 3, dtype=torch.int32, device=device),
+        extremes=torch.empty(roots, 2, dtype=torch.float64, device=device),
         valid=opening.valid,
         latents=Bank(opening.latent, nodes),
     )
-    # Other nodes are written when they are added.
-    tree.edges[:, 0, Q:], tree.links[:, 0, CHILD], tree.links[:, 0, VISITS] = 0, -1, 0
-    tree.edges[:, 0, LOGIT], tree.edges[:, 0, PRIOR] = opening.logit, opening.prior
-    value = opening.value
-    if rule.kind == UCB:
-        value = opening.logit.amax(1)
-        low = torch.where(opening.valid, opening.logit, torch.inf).amin(1)
-        tree.edges[:, 0, Q] = torch.where(opening.valid, opening.logit, 0.0)
-        tree.extremes[:, 0], tree.extremes[:, 1] = low, value
-    tree.nodes[:, 0, VALUE] = tree.nodes[:, 0, RAW] = value
-    tree.places[:, 0, :COUNT], tree.places[:, 0, COUNT] = -1, 1
-    return tree
 
 
 def compiles(backend: Backend) -> bool:
