@@ -86,7 +86,7 @@ class Gumbel(TreePlanner):
 
 
 @lru_cache(maxsize=64)
-def schedules(most: int, simulations: int) -> Int32[Tensor, "most+1 simulations"]:
+def schedules(most: int, simulations: int) -> Int32[Tensor, "counts simulations"]:
     """How often the root's action of each simulation was visited before it, by the number of considered actions.
 
     Sequential halving of Karnin et al. (2013), as in Danihelka et al. (2022), section 3.4: every phase visits the

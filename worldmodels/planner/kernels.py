@@ -209,9 +209,7 @@ def regularized(
 
 @compiled
 @no_type_check
-def _drawn(
-    links: Links, places: Places, tree: int, node: int, scratch: Scratch, total: float, uniform: float
-) -> int:
+def _drawn(links: Links, places: Places, tree: int, node: int, scratch: Scratch, total: float, uniform: float) -> int:
     """By its probability, scratch / total; if uniform is negative, the one furthest below its probability."""
     chosen, top, below = 0, -np.inf, 0.0
     for a in range(len(scratch)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class Plan:
     tree: Tree  # all that was imagined; holds the latents of all nodes as long as it lives
 
 
+@runtime_checkable
 class Planner(Protocol):
     """Chooses actions by looking ahead with a model."""
 

@@ -67,9 +67,7 @@ class Reference:
         tree.links[self.rows, parent, CHILD, action] = new
         self._backup(torch.full_like(parent, new), value)
 
-    def _write(
-        self, node: int, logit: Float64[Tensor, "B A"], value: Float64[Tensor, " B"]
-    ) -> Float64[Tensor, " B"]:
+    def _write(self, node: int, logit: Float64[Tensor, "B A"], value: Float64[Tensor, " B"]) -> Float64[Tensor, " B"]:
         """Edges and values of a new node of each tree; what the node is worth."""
         tree, possible = self.tree, logit > -torch.inf
         tree.edges[:, node], tree.links[:, node, VISITS], tree.links[:, node, CHILD] = 0, 0, -1

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float64, Int32, Int64
@@ -27,6 +27,7 @@ class Guide:
     uniform: Float64[Tensor, "B U U"]  # by simulation and depth; one number per choice
 
 
+@runtime_checkable
 class Rule(Protocol):
     """`kind` and `numbers` tell the kernels which rule it is."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float64, Int64
@@ -40,6 +40,7 @@ class Opening:
         return self.logit.softmax(1)
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Grows trees by turns with the model. `select` gives places (node * B + tree) and actions of edges to follow."""
 
