@@ -61,12 +61,12 @@ def ours(name: str, width: int, simulations: int, backend: str, rounds: int) -> 
     answers = iter(moves)
     first = Root(latent, moves[0].prior, moves[0].value)
 
-    def root(obs: object) -> Root:
+    def root(_: object) -> Root:
         nonlocal answers
         answers = iter(moves)
         return first
 
-    simulator = Simulator(root, lambda latent, action: next(answers))
+    simulator = Simulator(root, lambda *_: next(answers))
     module = importlib.import_module(f"worldmodels.planner.{name}")
     planner = getattr(module, "".join(part.title() for part in name.split("_")))(
         simulations=simulations, backend=backend
@@ -92,7 +92,7 @@ def peer(name: str, width: int, simulations: int, rounds: int) -> float:
     prior = jnp.asarray(draw.normal(size=(simulations + 1, width, ACTIONS)), jnp.float32)
     value = jnp.asarray(draw.normal(size=(simulations + 1, width)), jnp.float32)
 
-    def recurrent(params: object, key: object, action: jax.Array, latent: jax.Array) -> tuple[object, jax.Array]:
+    def recurrent(_params: object, _key: object, action: jax.Array, latent: jax.Array) -> tuple[object, jax.Array]:
         moment = action % (simulations + 1)  # depends on the action, or XLA would take the model out of the loop
         rows = jnp.arange(width)
         answer = mctx.RecurrentFnOutput(

@@ -20,28 +20,28 @@ class Compiled:
         roots, nodes, _, actions = tree.edges.shape
         packed = (tree.edges, tree.links, tree.nodes, tree.places, tree.extremes, tree.valid)
         guides = (guide.gumbel, guide.schedule, guide.uniform)
-        asked = torch.empty(3, nodes - 1, roots, dtype=torch.int64)
-        self._all = (
-            *(part.numpy() for part in packed),
+        asked = torch.empty(4, nodes - 1, roots, dtype=torch.int64)
+        self._trees = tuple(part.numpy() for part in packed)
+        self._course = (
             *(rule.kind, np.array(rule.numbers())),
             *(part.contiguous().numpy() for part in guides),
             *(np.empty(actions), asked.numpy()),
         )
-        self._action, self._place = asked[1].unbind(0), asked[2].unbind(0)
+        self._action, self._place = asked[3].unbind(0), asked[2].unbind(0)
 
     def plant(self, logit: Float64[Tensor, "B A"], value: Float64[Tensor, " B"]) -> None:
         """Writes the roots; a logit of -inf is an action that can not be taken there."""
-        kernels.plant(*self._all[:5], self._all[6], logit.contiguous().numpy(), value.contiguous().numpy())
+        kernels.plant(self._trees, self._course[0], logit.contiguous().numpy(), value.contiguous().numpy())
 
     def select(self, simulation: int) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"]]:
         """Place among the latents, and action, of an edge without a child, for each tree."""
         if simulation == 0:
-            kernels.select(*self._all, 0)
+            kernels.select(self._trees, self._course, 0)
         return self._place[simulation], self._action[simulation]
 
     def expand(self, simulation: int, move: Move) -> None:
         """Adds one node to each tree at the edges that `select` gave, carries its value up, selects the next edges."""
-        if kernels.step(*self._all, simulation, *_arrays(move)) >= 0:
+        if kernels.step(self._trees, self._course, simulation, *_arrays(move)) >= 0:
             check_finite(move, simulation)
 
 

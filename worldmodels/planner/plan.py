@@ -109,7 +109,7 @@ class TreePlanner(ABC):
         """All noise of one search. Parts that are not needed are not drawn and are 0."""
         return replace(silence(roots, actions), gumbel=rng.gumbel(size=(roots, actions)))
 
-    def check(self, actions: int) -> None:
+    def check(self, actions: int) -> None:  # noqa: B027 (most can work with any number)
         """ConfigError if the options can not work with so many actions."""
 
     def noisy(self, opening: Opening, noise: Noise) -> Opening:  # noqa: ARG002 (for those that need it)

@@ -168,7 +168,7 @@ class RegularizedRule:
 def rescaled(
     q: Float64[Tensor, "B A"], low: Float64[Tensor, "B 1"], high: Float64[Tensor, "B 1"], min_range: float
 ) -> Float64[Tensor, "B A"]:
-    """q as a share of the way from low to high, in [0, 1]; all 0 if there are no extremes yet."""
+    """Values as shares of the way from low to high, in [0, 1]; all 0 if there are no extremes yet."""
     share = (q - low) / (high - low).clamp(min=min_range)
     return torch.where(high >= low, share.clamp(0, 1), 0.0)
 
