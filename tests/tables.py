@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
@@ -17,8 +15,7 @@ from worldmodels.planner.simulator import Move, Root, Simulator
 from worldmodels.planner.ucb_q import UcbQ
 
 PLANNERS = (Puct, Gumbel, UcbQ, Regularized)
-NUMBA = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="the extra 'search' is not installed")
-BACKENDS = ("torch", pytest.param("numba", marks=NUMBA))
+BACKENDS = ("torch", "numba")
 
 
 @dataclass

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tables import BACKENDS, NUMBA, PLANNERS, random_table, states
+from tables import BACKENDS, PLANNERS, random_table, states
 
 from worldmodels.planner.plan import Plan, TreePlanner
 
@@ -31,7 +31,6 @@ def assert_same(one: Plan, other: Plan) -> None:
         torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=0, atol=1e-12)
 
 
-@NUMBA
 @pytest.mark.parametrize("kind", PLANNERS)
 @settings(max_examples=25, deadline=None)
 @given(

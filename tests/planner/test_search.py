@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from tables import BACKENDS, PLANNERS, Table, constant_table, random_table, stat
 from torch import Tensor
 
 from worldmodels.core.belief import Belief
-from worldmodels.core.errors import SpecError
+from worldmodels.core.errors import MissingExtraError, SpecError
 from worldmodels.planner.gumbel import Gumbel
 from worldmodels.planner.plan import Plan, TreePlanner
 from worldmodels.planner.puct import Puct
@@ -221,6 +222,21 @@ def test_a_wrong_shape_is_told(change, message: str) -> None:
         Puct(simulations=2, backend="torch").plan(
             Simulator(table._root, recurrent), states(5), rng=np.random.default_rng(0)
         )
+
+
+def test_a_model_may_answer_in_half_precision() -> None:
+    table = random_table()
+    for part in ("reward", "discount", "prior", "value"):
+        setattr(table, part, getattr(table, part).to(torch.bfloat16))
+    found = plan(Gumbel(simulations=8), table, states(8))
+    assert torch.isfinite(found.tree.edges).all()
+
+
+def test_without_numba_a_search_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'worldmodels\[search\]', or set backend=torch"):
+        Gumbel()
+    assert plan(Gumbel(simulations=2, backend="torch"), random_table(), states(3)).visits.sum() == 6
 
 
 @pytest.mark.parametrize(

@@ -44,13 +44,13 @@ class LockError(UserError):
 
 
 class MissingExtraError(UserError, ImportError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed. `instead` is what can be done without it."""
 
-    def __init__(self, package: str, extra: str) -> None:
+    def __init__(self, package: str, extra: str, instead: str = "") -> None:
         super().__init__(
             f"the package {package!r} is not installed",
             f"the optional dependencies of {extra!r}",
-            f"pip install 'worldmodels[{extra}]'",
+            f"pip install 'worldmodels[{extra}]'" + (f", or {instead}" if instead else ""),
         )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from worldmodels.planner import kernels
 from worldmodels.planner.rules import Guide, Rule
-from worldmodels.planner.simulator import Move, check_finite
+from worldmodels.planner.simulator import Move, check_finite, refuse
 from worldmodels.planner.tree import Tree
 
 
@@ -41,8 +41,10 @@ class Compiled:
 
     def expand(self, simulation: int, move: Move) -> None:
         """Adds one node to each tree at the edges that `select` gave, carries its value up, selects the next edges."""
-        if kernels.step(self._trees, self._course, simulation, *_arrays(move)) >= 0:
+        broken = kernels.step(self._trees, self._course, simulation, *_arrays(move))
+        if broken >= 0:
             check_finite(move, simulation)
+            refuse("numbers beyond single precision, or one", simulation, broken)
 
 
 def _arrays(move: Move) -> list[Float[np.ndarray, "..."]]:

@@ -37,7 +37,7 @@ class Gumbel(TreePlanner):
     c_scale: Rate = 0.1
     gumbel_scale: Rate = 1.0
     min_range: Rate = 1e-8
-    backend: Backend = "auto"
+    backend: Backend = "numba"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -15,14 +15,10 @@ from typing import Any, no_type_check
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int32, Int64
 
-from worldmodels.core.errors import MissingExtraError
 from worldmodels.planner.rules import GUMBEL, NEWTON, PUCT, UCB
 from worldmodels.planner.tree import ACTION, CHILD, COUNT, DISCOUNT, LOGIT, PARENT, PRIOR, RAW, REWARD, VALUE, VISITS, Q
 
-try:
-    numba: Any = importlib.import_module("numba")
-except ModuleNotFoundError as error:
-    raise MissingExtraError("numba", "search") from error
+numba: Any = importlib.import_module("numba")
 # Numba asks only whether this file has changed: what it compiles together lies together, and whoever changes constants
 # that are imported here has to touch this file, too.
 compiled: Callable[..., Any] = numba.njit(cache=True, error_model="numpy")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from worldmodels.core.errors import ConfigError, SpecError
 from worldmodels.planner.rules import Guide, Rule
-from worldmodels.planner.search import Backend, Opening, grow, opened
+from worldmodels.planner.search import Backend, Opening, demand_backend, grow, opened
 from worldmodels.planner.simulator import Simulator
 from worldmodels.planner.tree import Tree
 
@@ -62,7 +62,7 @@ class TreePlanner(ABC):
     """A planner that grows trees.
 
     simulations: nodes that each root's tree grows by; 0 looks nowhere and plans by the model's words about the root.
-    backend: numba | torch | auto, which is numba if that is installed.
+    backend: numba, compiled loops on the CPU; torch, tensor operations beside the model, slow, for tests and devices.
     """
 
     simulations: int
@@ -70,6 +70,7 @@ class TreePlanner(ABC):
 
     def __post_init__(self) -> None:
         require(self.simulations >= 0, f"simulations={self.simulations}", "at least 0")
+        demand_backend(self.backend)
 
     @torch.no_grad()
     def plan(

@@ -34,7 +34,7 @@ class Puct(TreePlanner):
     dirichlet_alpha: Rate = 0.3
     dirichlet_fraction: Share = 0.25
     temperature: Rate = 1.0
-    backend: Backend = "auto"
+    backend: Backend = "numba"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,8 +55,8 @@ class Puct(TreePlanner):
     def rule(self, explore: bool) -> PuctRule:  # noqa: ARG002
         return PuctRule(self.c1, self.c2, self.scaling, self.unvisited, self.min_range)
 
-    def read(self, tree: Tree, opening: Opening, guide: Guide) -> Plan:  # noqa: ARG002
-        """The target is the share of the visits; the prior if there were no simulations."""
+    def read(self, tree: Tree, opening: Opening, guide: Guide) -> Plan:
+        """The target is the share of the visits; without simulations it is the prior, and has no noise."""
         row = tree.row()
         visits = row.visits.long()
         return Plan(
@@ -64,7 +64,7 @@ class Puct(TreePlanner):
             visits=visits,
             value=row.value[:, 0],
             q=completed(row),
-            target=shares(visits, row.prior),
+            target=shares(visits, opening.prior),
             tree=tree,
         )
 

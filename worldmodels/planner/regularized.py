@@ -29,7 +29,7 @@ class Regularized(TreePlanner):
     dirichlet_alpha: Rate = 0.3
     dirichlet_fraction: Share = 0.25
     temperature: Rate = 1.0
-    backend: Backend = "auto"
+    backend: Backend = "numba"
 
     def __post_init__(self) -> None:
         super().__post_init__()

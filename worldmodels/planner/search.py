@@ -1,15 +1,14 @@
 """A batched tree search: B trees grow by one node each per call of the model.
 
-Latents stay with the model. Trees live on the CPU where they grow by compiled loops (`numba`), else beside the model
-(`torch`); both choose alike but where two scores differ by no more than rounding. Only nodes and actions go to the
-model and rewards, discounts, logits and values come back.
+Latents stay with the model. Trees live on the CPU where they grow by compiled loops (backend `numba`), else beside the
+model (`torch`, the slow reference); both choose alike but where two scores differ by no more than rounding. Only nodes
+and actions go to the model, and rewards, discounts, logits and values come back.
 """
 
 from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -23,7 +22,7 @@ from worldmodels.planner.rules import Guide, Rule
 from worldmodels.planner.simulator import Latent, Move, Root, Simulator, check_finite, check_shapes
 from worldmodels.planner.tree import Tree
 
-Backend = Literal["auto", "numba", "torch"]
+Backend = Literal["numba", "torch"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def opened(simulator: Simulator, obs: Any, invalid: Bool[Tensor, "B A"] | None, 
         )
     check_shapes(root, (root.prior.shape[0], root.prior.shape[1]), "root")
     check_finite(root, None)
-    device = "cpu" if compiles(backend) else root.prior.device
+    device = "cpu" if backend == "numba" else root.prior.device
     valid = _valid(root, invalid).to(device)
     logit = root.prior.to(device, torch.float64)
     value = root.value.to(device, torch.float64)
@@ -121,23 +120,16 @@ def cleared(opening: Opening, simulations: int) -> Tree:
     )
 
 
-def compiles(backend: Backend) -> bool:
-    """Whether trees grow by compiled loops: `auto` does if numba is installed."""
-    if backend not in ("auto", "numba", "torch"):
-        raise ConfigError(f"backend={backend!r}", "auto, numba or torch", "choose one of them")
-    there = _has_numba()
-    if backend == "numba" and not there:
-        raise MissingExtraError("numba", "search")
-    return there and backend != "torch"
-
-
-@cache
-def _has_numba() -> bool:
-    return importlib.util.find_spec("numba") is not None
+def demand_backend(backend: Backend) -> None:
+    """ConfigError unless it is one; MissingExtraError for `numba` where that is not installed."""
+    if backend not in ("numba", "torch"):
+        raise ConfigError(f"backend={backend!r}", "numba or torch", "choose one of them")
+    if backend == "numba" and importlib.util.find_spec("numba") is None:
+        raise MissingExtraError("numba", "search", "set backend=torch, which is about ten times slower")
 
 
 def _engine(tree: Tree, rule: Rule, guide: Guide, backend: Backend) -> Engine:
-    if not compiles(backend):
+    if backend == "torch":
         return Reference(tree, rule, guide)
     from worldmodels.planner.compiled import Compiled  # numba takes a second to import, and may be missing
 

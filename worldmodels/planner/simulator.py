@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
+from worldmodels.core.belief import Belief
 from worldmodels.core.errors import SpecError, UserError
+from worldmodels.core.protocols import WorldModel
+
+B_ = TypeVar("B_", bound=Belief)
 
 Latent = Any  # a tree of tensors (B, ...): a tensor, a dataclass such as a Belief, or lists, tuples and dicts of them
 
@@ -47,6 +52,41 @@ class Simulator:
 
     root: Callable[[Any], Root]
     recurrent: Callable[[Latent, Int64[Tensor, " B"]], Move]
+
+
+def from_model(
+    model: WorldModel[B_],
+    heads: Mapping[str, Callable[[B_], Tensor]],
+    *,
+    actions: int,
+    discount: float,
+    rng: torch.Generator | None = None,
+) -> Simulator:
+    """A search through the beliefs of a world model, of which `observe` gave the roots (B, ...).
+
+    heads, functions of a belief: `reward` of arriving there (B,), `value`, the discounted return from there (B,), and
+    `prior`, logits of a policy or, for `ucb_q`, action values (B, A). `cont`, the probability that the world goes on
+    from there (B,), is 1 where it is missing. actions: how many, A. rng: of what the model draws while imagining.
+    Raises SpecError.
+    """
+    lacking = [name for name in ("reward", "value", "prior") if name not in heads]
+    if lacking:
+        raise SpecError(
+            f"a model without a head for {' and '.join(lacking)}; it has {', '.join(heads) or 'none'}",
+            "heads for reward, value and prior, and for cont where worlds end",
+            "search in a model whose stage learned them, such as stage=dreamer",
+        )
+
+    def root(belief: B_) -> Root:
+        return Root(belief, heads["prior"](belief), heads["value"](belief))
+
+    def recurrent(belief: B_, action: Int64[Tensor, " B"]) -> Move:
+        after = model.imagine(belief, F.one_hot(action, actions).float(), rng=rng)
+        reward = heads["reward"](after)
+        cont = heads["cont"](after) if "cont" in heads else torch.ones_like(reward)
+        return Move(after, reward, discount * cont, heads["prior"](after), heads["value"](after))
+
+    return Simulator(root, recurrent)
 
 
 def check_shapes(answer: Root | Move, shape: tuple[int, int], who: str) -> None:

@@ -29,7 +29,7 @@ class UcbQ(TreePlanner):
     min_range: Rate = 1e-8
     dirichlet_alpha: Rate = 0.25
     dirichlet_fraction: Share = 0.0
-    backend: Backend = "auto"
+    backend: Backend = "numba"
 
     def __post_init__(self) -> None:
         super().__post_init__()
