@@ -1,8 +1,8 @@
 """The rules and the growth of trees as compiled loops: what `rules` and `reference` say, one tree after the other.
 
 Needs numba. Nothing here allocates memory. Compiled code is kept beside this file, or in the user's cache; the first
-search of an installation compiles for some seconds. Elements are always read from the whole arrays: views of a node,
-or tuples of arrays handed on from function to function, made a Gumbel search twice as slow.
+search of an installation compiles for some seconds. Arrays come as addresses and are made here: to unwrap those of
+Python takes as long as several choices, and each function that they are handed to would count references.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, no_type_check
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int32, Int64
+from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from worldmodels.planner.rules import GUMBEL, NEWTON, PUCT, UCB
 from worldmodels.planner.tree import ACTION, CHILD, COUNT, DISCOUNT, LOGIT, PARENT, PRIOR, RAW, REWARD, VALUE, VISITS, Q
@@ -24,111 +24,156 @@ numba: Any = importlib.import_module("numba")
 compiled: Callable[..., Any] = numba.njit(cache=True, error_model="numpy")
 TINY = float(np.finfo(np.float64).tiny)
 
-
-Edges = Float64[np.ndarray, "B N 5 A"]
-Links = Int32[np.ndarray, "B N 2 A"]
-Nodes = Float64[np.ndarray, "B N 2"]
-Places = Int32[np.ndarray, "B N 3"]
-Extremes = Float64[np.ndarray, "B 2"]
-Valid = Bool[np.ndarray, "B A"]
-Numbers = Float64[np.ndarray, " 5"]  # of the rule
-Scratch = Float64[np.ndarray, " A"]  # intermediate numbers of one choice
-Trees = tuple[Edges, Links, Nodes, Places, Extremes, Valid]
-# The rule, what `Guide` holds, and what to ask the model, by simulation: node, action, the node's place among latents,
-# and the action again, for the model to do with as it likes.
+# The packed tensors of `Tree`: edges, links, nodes, places, extremes, valid.
+Trees = tuple[
+    Float64[np.ndarray, "B N 5 A"],
+    Int32[np.ndarray, "B N 2 A"],
+    Float64[np.ndarray, "B N 2"],
+    Int32[np.ndarray, "B N 3"],
+    Float64[np.ndarray, "B 2"],
+    Bool[np.ndarray, "B A"],
+]
+# What `Guide` holds; intermediate numbers of one choice; and what to ask the model: the place among latents, node * B +
+# tree, and by simulation the action.
 Course = tuple[
-    int,
-    Numbers,
     Float64[np.ndarray, "B G"],
     Int32[np.ndarray, "B S"],
     Float64[np.ndarray, "B U U"],
-    Scratch,
-    Int64[np.ndarray, "4 n B"],
+    Float64[np.ndarray, " A"],
+    Int64[np.ndarray, " B"],
+    Int64[np.ndarray, "n B"],
 ]
+Numbers = Float64[np.ndarray, " 5"]  # of the rule
+
+
+@numba.extending.intrinsic
+@no_type_check
+def _pointer(_context, _address):
+    """An address as a pointer that `carray` takes."""
+
+    def cast(context, builder, _signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(numba.types.voidptr))
+
+    return numba.types.voidptr(numba.types.int64), cast
 
 
 @compiled
 @no_type_check
-def plant(trees: Trees, kind: int, logit: Float64[np.ndarray, "B A"], value: Float64[np.ndarray, " B"]) -> None:
-    """Writes the roots; a logit of -inf is an action that can not be taken there."""
-    edges, links, nodes, places, extremes, _ = trees
+def _trees(memory: Int64[np.ndarray, " M"]) -> Trees:
+    at, roots, nodes, actions = memory, memory[0], memory[1], memory[2]
+    return (
+        numba.carray(_pointer(at[8]), (roots, nodes, 5, actions), np.float64),
+        numba.carray(_pointer(at[9]), (roots, nodes, 2, actions), np.int32),
+        numba.carray(_pointer(at[10]), (roots, nodes, 2), np.float64),
+        numba.carray(_pointer(at[11]), (roots, nodes, 3), np.int32),
+        numba.carray(_pointer(at[12]), (roots, 2), np.float64),
+        numba.carray(_pointer(at[13]), (roots, actions), np.bool_),
+    )
+
+
+@compiled
+@no_type_check
+def _course(memory: Int64[np.ndarray, " M"]) -> Course:
+    at, roots, simulations, actions = memory, memory[0], memory[1] - 1, memory[2]
+    return (
+        numba.carray(_pointer(at[14]), (roots, at[4]), np.float64),
+        numba.carray(_pointer(at[15]), (roots, at[5]), np.int32),
+        numba.carray(_pointer(at[16]), (roots, at[6], at[6]), np.float64),
+        numba.carray(_pointer(at[17]), (actions,), np.float64),
+        numba.carray(_pointer(at[18]), (roots,), np.int64),
+        numba.carray(_pointer(at[19]), (simulations, roots), np.int64),
+    )
+
+
+@compiled
+@no_type_check
+def _numbers(memory: Int64[np.ndarray, " M"]) -> Numbers:
+    return numba.carray(_pointer(memory[20]), (5,), np.float64)
+
+
+@compiled
+@no_type_check
+def plant(memory: Int64[np.ndarray, " M"], logit: int, value: int) -> None:
+    """Writes the roots, of float64 logits (B, A) and values (B,) at these addresses, and selects for simulation 0.
+
+    A logit of -inf is an action that can not be taken there.
+    """
+    trees, course, numbers = _trees(memory), _course(memory), _numbers(memory)
+    edges, _, _, places, extremes, valid = trees
+    logits = numba.carray(_pointer(logit), valid.shape, np.float64)
+    values = numba.carray(_pointer(value), (len(edges),), np.float64)
     for tree in range(len(edges)):
         extremes[tree, 0], extremes[tree, 1] = np.inf, -np.inf
         places[tree, 0, PARENT], places[tree, 0, ACTION], places[tree, 0, COUNT] = -1, -1, 1
-        _write(edges, links, nodes, extremes, kind == UCB, logit, value[tree], tree, 0)
+        _write(trees, memory[3] == UCB, logits, values[tree], tree, 0)
+        if edges.shape[1] > 1:
+            _select(trees, course, numbers, memory[3], 0, tree)
 
 
 @compiled
 @no_type_check
-def select(trees: Trees, course: Course, simulation: int) -> None:
-    """Goes down each tree to an edge without a child, which is what to ask the model about."""
-    edges, links, nodes, places, extremes, valid = trees
-    kind, numbers, gumbel, schedule, uniform, scratch, asked = course
-    for tree in range(len(edges)):
-        node, depth, chosen, child = 0, 0, 0, 0
-        while child >= 0:
-            node = child
-            if kind == PUCT:
-                chosen = _puct(edges, links, nodes, places, extremes, valid, numbers, tree, node)
-            elif kind == UCB:
-                chosen = _ucb(edges, links, extremes, valid, numbers, tree, node)
-            elif kind == GUMBEL:
-                if node == 0 or places[tree, node, COUNT] > 1:
-                    _improve(edges, links, nodes, places, numbers, tree, node, scratch)
-                if node == 0:
-                    chosen = _leading(links, valid, gumbel, tree, schedule[tree, simulation], scratch)
-                else:
-                    chosen = _nearest(edges, links, places, tree, node, scratch)
-            else:
-                total = _regularize(edges, links, places, extremes, numbers, tree, node, scratch)
-                drawn = uniform[tree, simulation, depth] if numbers[3] > 0 else -1.0
-                chosen = _drawn(links, places, tree, node, scratch, total, drawn)
-            child = links[tree, node, CHILD, chosen]
-            depth += 1
-        asked[0, simulation, tree], asked[1, simulation, tree] = node, chosen
-        asked[2, simulation, tree], asked[3, simulation, tree] = node * len(edges) + tree, chosen
-
-
-@compiled
-@no_type_check
-def step(
-    trees: Trees,
-    course: Course,
-    simulation: int,
-    reward: Float[np.ndarray, " B"],
-    discount: Float[np.ndarray, " B"],
-    prior: Float[np.ndarray, "B A"],
-    value: Float[np.ndarray, " B"],
-) -> int:
+def step(memory: Int64[np.ndarray, " M"], simulation: int, reward: int, discount: int, prior: int, value: int) -> int:
     """Grows each tree by what the model answered and selects for the next simulation, if there is one.
 
-    Returns the first tree whose numbers are not finite, or -1. One call for both, since a call from Python costs as
-    much as several choices.
+    The answers are float32 at these addresses, (B,) and prior (B, A). Returns the first tree whose numbers are not
+    finite, or -1. One call for both, since a call from Python costs as much as several choices.
     """
-    edges, links, nodes, places, extremes, _ = trees
-    ucb, asked, new = course[0] == UCB, course[6], simulation + 1
+    trees, course, numbers = _trees(memory), _course(memory), _numbers(memory)
+    edges, links, _, places, _, valid = trees
+    place, asked, kind, new = course[4], course[5], memory[3], simulation + 1
+    rewards = numba.carray(_pointer(reward), (len(edges),), np.float32)
+    discounts = numba.carray(_pointer(discount), (len(edges),), np.float32)
+    values = numba.carray(_pointer(value), (len(edges),), np.float32)
+    logits = numba.carray(_pointer(prior), valid.shape, np.float32)
     for tree in range(len(edges)):
-        above, taken = asked[0, simulation, tree], asked[1, simulation, tree]
-        finite = math.isfinite(reward[tree]) and math.isfinite(discount[tree]) and math.isfinite(value[tree])
-        finite &= _write(edges, links, nodes, extremes, ucb, prior, value[tree], tree, new)
+        above, taken = place[tree] // len(edges), asked[simulation, tree]
+        finite = math.isfinite(rewards[tree]) and math.isfinite(discounts[tree]) and math.isfinite(values[tree])
+        finite &= _write(trees, kind == UCB, logits, values[tree], tree, new)
         if not finite:
             return tree
         places[tree, new, PARENT], places[tree, new, ACTION], places[tree, new, COUNT] = above, taken, 1
-        edges[tree, above, REWARD, taken], edges[tree, above, DISCOUNT, taken] = reward[tree], discount[tree]
+        edges[tree, above, REWARD, taken], edges[tree, above, DISCOUNT, taken] = rewards[tree], discounts[tree]
         links[tree, above, CHILD, taken] = new
-        _backup(edges, links, nodes, places, extremes, ucb, tree, new)
-    if new < asked.shape[1]:
-        select(trees, course, new)
+        _backup(trees, kind == UCB, tree, new)
+        if new + 1 < edges.shape[1]:
+            _select(trees, course, numbers, kind, new, tree)
     return -1
 
 
 @compiled
 @no_type_check
-def _write(
-    edges: Edges, links: Links, nodes: Nodes, extremes: Extremes, ucb: bool,
-    logit: Float[np.ndarray, "B A"], value: float, tree: int, node: int,
-) -> bool:  # fmt: skip
+def _select(trees: Trees, course: Course, numbers: Numbers, kind: int, simulation: int, tree: int) -> None:
+    """Goes down a tree to an edge without a child, which is what to ask the model about."""
+    edges, links, _, places, _, valid = trees
+    gumbel, schedule, uniform, scratch, place, asked = course
+    node, depth, chosen, child = 0, 0, 0, 0
+    while child >= 0:
+        node = child
+        if kind == PUCT:
+            chosen = _puct(trees, numbers, tree, node)
+        elif kind == UCB:
+            chosen = _ucb(trees, numbers, tree, node)
+        elif kind == GUMBEL:
+            if node == 0 or places[tree, node, COUNT] > 1:
+                _improve(trees, numbers, tree, node, scratch)
+            if node == 0:
+                chosen = _leading(links, valid, gumbel, tree, schedule[tree, simulation], scratch)
+            else:
+                chosen = _nearest(trees, tree, node, scratch)
+        else:
+            total = _regularize(trees, numbers, tree, node, scratch)
+            drawn = uniform[tree, simulation, depth] if numbers[3] > 0 else -1.0
+            chosen = _drawn(links, places, tree, node, scratch, total, drawn)
+        child = links[tree, node, CHILD, chosen]
+        depth += 1
+    place[tree], asked[simulation, tree] = node * len(edges) + tree, chosen
+
+
+@compiled
+@no_type_check
+def _write(trees: Trees, ucb: bool, logit: Float32[np.ndarray, "B A"], value: float, tree: int, node: int) -> bool:
     """Edges and values of a new node; False if a logit is not finite."""
+    edges, links, nodes, _, extremes, _ = trees
     high, total, finite = -np.inf, 0.0, True
     for a in range(edges.shape[3]):
         finite &= math.isfinite(logit[tree, a])
@@ -151,10 +196,9 @@ def _write(
 
 @compiled
 @no_type_check
-def _backup(
-    edges: Edges, links: Links, nodes: Nodes, places: Places, extremes: Extremes, ucb: bool, tree: int, node: int
-) -> None:
+def _backup(trees: Trees, ucb: bool, tree: int, node: int) -> None:
     """From a new node up to the root; the mean of a node begins with its own evaluation."""
+    edges, links, nodes, places, extremes, _ = trees
     back = nodes[tree, node, VALUE]
     while node > 0:
         above, taken = places[tree, node, PARENT], places[tree, node, ACTION]
@@ -175,10 +219,8 @@ def _backup(
 
 @compiled
 @no_type_check
-def _puct(
-    edges: Edges, links: Links, nodes: Nodes, places: Places, extremes: Extremes, valid: Valid, numbers: Numbers,
-    tree: int, node: int,
-) -> int:  # fmt: skip
+def _puct(trees: Trees, numbers: Numbers, tree: int, node: int) -> int:
+    edges, links, nodes, places, extremes, valid = trees
     value, min_range = nodes[tree, node, VALUE], numbers[2]
     low, high = extremes[tree, 0], extremes[tree, 1]
     actions = edges.shape[3]
@@ -211,9 +253,8 @@ def _scaled(q: float, low: float, high: float, min_range: float) -> float:
 
 @compiled
 @no_type_check
-def _ucb(
-    edges: Edges, links: Links, extremes: Extremes, valid: Valid, numbers: Numbers, tree: int, node: int
-) -> int:  # fmt: skip
+def _ucb(trees: Trees, numbers: Numbers, tree: int, node: int) -> int:
+    edges, links, _, _, extremes, valid = trees
     total, actions = 0, edges.shape[3]
     for a in range(actions):
         if node > 0 or valid[tree, a]:
@@ -231,10 +272,9 @@ def _ucb(
 
 @compiled
 @no_type_check
-def _improve(
-    edges: Edges, links: Links, nodes: Nodes, places: Places, numbers: Numbers, tree: int, node: int, scratch: Scratch
-) -> None:
+def _improve(trees: Trees, numbers: Numbers, tree: int, node: int, scratch: Float64[np.ndarray, " A"]) -> None:
     """Logits of the improved policy into scratch, which must have room for all actions."""
+    edges, links, nodes, places, _, _ = trees
     actions, most = edges.shape[3], 0
     weight, mean = 0.0, 0.0
     for a in range(actions):
@@ -262,8 +302,9 @@ def _improve(
 @compiled
 @no_type_check
 def _leading(
-    links: Links, valid: Valid, gumbel: Float64[np.ndarray, "B A"], tree: int, wanted: int, scratch: Scratch
-) -> int:
+    links: Int32[np.ndarray, "B N 2 A"], valid: Bool[np.ndarray, "B A"], gumbel: Float64[np.ndarray, "B A"],
+    tree: int, wanted: int, scratch: Float64[np.ndarray, " A"],
+) -> int:  # fmt: skip
     """The root's action: of those visited as often as wanted, the one of highest noise + scratch."""
     chosen, top = 0, -np.inf
     for a in range(len(scratch)):
@@ -274,8 +315,9 @@ def _leading(
 
 @compiled
 @no_type_check
-def _nearest(edges: Edges, links: Links, places: Places, tree: int, node: int, scratch: Scratch) -> int:
+def _nearest(trees: Trees, tree: int, node: int, scratch: Float64[np.ndarray, " A"]) -> int:
     """The action whose share of the visits is furthest below its probability, of which scratch has the logits."""
+    edges, links, _, places, _, _ = trees
     actions, count = edges.shape[3], places[tree, node, COUNT]
     chosen, top = 0, -np.inf
     if count == 1:  # nothing was visited, all values are alike
@@ -299,11 +341,9 @@ def _nearest(edges: Edges, links: Links, places: Places, tree: int, node: int, s
 
 @compiled
 @no_type_check
-def _regularize(
-    edges: Edges, links: Links, places: Places, extremes: Extremes, numbers: Numbers,
-    tree: int, node: int, scratch: Scratch,
-) -> float:  # fmt: skip
+def _regularize(trees: Trees, numbers: Numbers, tree: int, node: int, scratch: Float64[np.ndarray, " A"]) -> float:
     """The regularised policy into scratch, up to its sum."""
+    edges, links, _, places, extremes, _ = trees
     actions = edges.shape[3]
     factor = numbers[0] / math.sqrt(places[tree, node, COUNT])
     alpha = -np.inf
@@ -336,7 +376,10 @@ def _regularize(
 
 @compiled
 @no_type_check
-def _drawn(links: Links, places: Places, tree: int, node: int, scratch: Scratch, total: float, uniform: float) -> int:
+def _drawn(
+    links: Int32[np.ndarray, "B N 2 A"], places: Int32[np.ndarray, "B N 3"], tree: int, node: int,
+    scratch: Float64[np.ndarray, " A"], total: float, uniform: float,
+) -> int:  # fmt: skip
     """By its probability, scratch / total; if uniform is negative, the one furthest below its probability."""
     chosen, top, below = 0, -np.inf, 0.0
     for a in range(len(scratch)):

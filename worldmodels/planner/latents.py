@@ -41,11 +41,11 @@ class Bank:
         """Keeps the latents (B, ...) of the same node of all rows."""
         leaves = (latent,) if isinstance(latent, Tensor) else _leaves(latent)
         for kept, leaf in zip(self._nodes, leaves, strict=True):
-            if kept[node].shape != leaf.shape:
+            if kept[node].shape != leaf.shape or kept[node].dtype is not leaf.dtype:
                 raise SpecError(
-                    f"a latent of shape {tuple(leaf.shape)}",
-                    f"{tuple(kept[node].shape)}, as at the root",
-                    "let root and recurrent of the simulator give latents of the same shapes",
+                    f"a latent of shape {tuple(leaf.shape)}, {leaf.dtype}",
+                    f"{tuple(kept[node].shape)}, {kept[node].dtype}, as at the root",
+                    "let root and recurrent of the simulator give latents of the same shapes and dtypes",
                 )
             kept[node].copy_(leaf)
 

@@ -19,7 +19,7 @@ from worldmodels.core.errors import ConfigError, MissingExtraError, SpecError
 from worldmodels.planner.latents import Bank
 from worldmodels.planner.reference import Reference
 from worldmodels.planner.rules import Guide, Rule
-from worldmodels.planner.simulator import Latent, Move, Root, Simulator, check_finite, check_shapes
+from worldmodels.planner.simulator import Latent, Move, Root, Simulator, check_finite, check_shapes, single
 from worldmodels.planner.tree import Tree
 
 Backend = Literal["numba", "torch"]
@@ -61,16 +61,15 @@ def opened(simulator: Simulator, obs: Any, invalid: Bool[Tensor, "B A"] | None, 
         )
     check_shapes(root, (root.prior.shape[0], root.prior.shape[1]), "root")
     check_finite(root, None)
-    device = "cpu" if backend == "numba" else root.prior.device
+    device = torch.device("cpu") if backend == "numba" else root.prior.device
+    logit, value = root.prior.to(device, torch.float64), root.value.to(device, torch.float64)
+    if invalid is None:
+        return Opening(root.latent, logit, value, torch.ones(logit.shape, dtype=torch.bool, device=device))
     valid = _valid(root, invalid).to(device)
-    logit = root.prior.to(device, torch.float64)
-    value = root.value.to(device, torch.float64)
     return Opening(root.latent, torch.where(valid, logit, -torch.inf), value, valid)
 
 
-def _valid(root: Root, invalid: Bool[Tensor, "B A"] | None) -> Bool[Tensor, "B A"]:
-    if invalid is None:
-        return torch.ones_like(root.prior, dtype=torch.bool)
+def _valid(root: Root, invalid: Bool[Tensor, "B A"]) -> Bool[Tensor, "B A"]:
     if invalid.shape != root.prior.shape:
         raise SpecError(
             f"invalid of shape {tuple(invalid.shape)}",
@@ -100,8 +99,7 @@ def grow(
         if far:
             place, action = place.to(latents.device), action.to(latents.device)
         move = simulator.recurrent(latents.gather(place), action)
-        check_shapes(move, shape, "recurrent")
-        engine.expand(simulation, move)
+        engine.expand(simulation, single(move, shape))
         latents.write(simulation + 1, move.latent)
     return tree
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -104,8 +105,20 @@ def check_shapes(answer: Root | Move, shape: tuple[int, int], who: str) -> None:
             raise SpecError(f"the simulator's {who} gave {name} of {found.dtype}", "floats", f"convert {name}")
 
 
+def single(move: Move, shape: tuple[int, int]) -> Move:
+    """The numbers in single precision, as both backends take them. SpecError as `check_shapes` has it."""
+    _, reward, discount, prior, value = move
+    shaped = shape[:1] == reward.shape == discount.shape == value.shape and prior.shape == shape
+    if shaped and torch.float32 is reward.dtype is discount.dtype is prior.dtype is value.dtype:
+        return move
+    check_shapes(move, shape, "recurrent")
+    return Move(move.latent, reward.float(), discount.float(), prior.float(), value.float())
+
+
 def check_finite(answer: Root | Move, simulation: int | None) -> None:
     """SearchError if any number is not finite; simulation is None at the root."""
+    if math.isfinite(sum(part.sum() for part in answer[1:])):
+        return  # in no time, and as a sum may also overflow, otherwise it is looked for
     for name in answer._fields[1:]:
         good = torch.isfinite(getattr(answer, name))
         rows = good.flatten(1).all(1) if good.ndim > 1 else good
