@@ -48,10 +48,10 @@ Numbers = Float64[np.ndarray, " 5"]  # of the rule
 
 @numba.extending.intrinsic
 @no_type_check
-def _pointer(_context, _address):
+def _pointer(_context: Any, _address: Any) -> Any:
     """An address as a pointer that `carray` takes."""
 
-    def cast(context, builder, _signature, args):
+    def cast(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], context.get_value_type(numba.types.voidptr))
 
     return numba.types.voidptr(numba.types.int64), cast
