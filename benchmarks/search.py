@@ -1,12 +1,12 @@
 """What a tree search costs beside the model: microseconds of CPU time per batched simulation, on one core.
 
-    python benchmarks/search.py [--rounds 30] [--peer <python with mctx and lightzero>] [--backend numba] [--sizes 8x50 64x50]
+    python benchmarks/search.py [--rounds 30] [--sizes 8x50 64x50] [--peer <python with mctx and lightzero>]
 
 The model looks its answers up in tables that lie ready, and its latents are 400 floats per root; its own time, measured
 alone, is shown and not taken off. One simulation of B trees is one row of calls: choose, read latents, ask the model,
 grow, keep latents. Setting up and reading out a search count, divided by its simulations. The best of all rounds is
-shown, since other work on the machine only ever adds; of mctx the mean. With --peer the peers are measured in that Python, see
-search_peers.py, right after ours, and shown with how many times as long they take.
+shown, since other work on the machine only ever adds; of mctx the mean. With --peer the peers are measured in that
+Python, see search_peers.py, right after ours, and shown with how many times as long they take.
 
 As our runner does, this keeps freed memory (`core/allocator.py`).
 """
