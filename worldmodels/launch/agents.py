@@ -1,4 +1,4 @@
-"""Trained runs as agents for `policy.skilled`."""
+"""Trained runs as agents for `policy.skilled`, and as what `policy.planning` searches in."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.launch import checkpoint
 from worldmodels.launch.folder import Folder
 from worldmodels.launch.restore import load
+from worldmodels.policy.planning import Trained
 from worldmodels.policy.skilled import Agent
 
 
@@ -29,6 +30,13 @@ def agents(runs: Sequence[str], checkpoints: Sequence[str], worlds: Sequence[str
         if Folder(folder).read_spec().name in worlds
         for agent in _of(Folder(folder), checkpoints)
     ]
+
+
+def trained(run: str, checkpoint: str) -> Trained:
+    """ConfigError, or SpecError, unless its stage learned a model that can be searched."""
+    stage = load(run, checkpoint).stage
+    stage.simulator(torch.Generator())
+    return Trained(stage.policy(), stage.simulator)
 
 
 def _folders(pattern: str) -> list[Path]:

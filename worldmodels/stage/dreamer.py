@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
+from torch import Tensor
+
 from worldmodels.core.experience import Batch
 from worldmodels.core.options import Natural, Options
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.rollout import Rollout
-from worldmodels.model.rssm import RSSM
+from worldmodels.model.rssm import RSSM, RSSMBelief
 from worldmodels.nn.action import ActionHead
 from worldmodels.nn.heads import ScalarHead
 from worldmodels.nn.probe import Probes
@@ -109,6 +111,18 @@ class Dreamer(WorldModel):
 
     def policy(self) -> Believing:
         return Believing(self.spec, self.model, self.actor)
+
+    @property
+    def discount(self) -> float:
+        return self.imagination.discount
+
+    def heads(self) -> dict[str, Callable[[RSSMBelief], Tensor]]:
+        actor, critic = self.actor, self.critic
+        return {
+            **super().heads(),
+            "value": lambda belief: critic.mean(critic(belief.feature)),
+            "prior": lambda belief: actor(belief.feature),
+        }
 
     def after_update(self) -> None:
         self.slow_critic.update(self.critic)

@@ -20,6 +20,7 @@ from worldmodels.data.replay import Replay
 from worldmodels.data.rollout import Rollout
 from worldmodels.data.segment import Segment
 from worldmodels.nn.laprop import clip_adaptive_
+from worldmodels.planner.simulator import Simulator
 
 Scalars = dict[str, Tensor]
 PLANS = (Replay, Rollout, Segment)
@@ -77,6 +78,14 @@ class Stage(L.LightningModule, ABC):
             f"{type(self).__name__} learns a model but no policy",
             "a stage that offers a policy",
             "record with policy=random, or train a stage that acts, such as stage=dreamer",
+        )
+
+    def simulator(self, rng: torch.Generator) -> Simulator:  # noqa: ARG002 (for those that draw)
+        """The world model that was learned, for a planner to search in; roots are its beliefs."""
+        raise ConfigError(
+            f"{type(self).__name__} learns no world model",
+            "a stage that learns how the world goes on, rewards, values and a policy",
+            "search in a run of stage=dreamer",
         )
 
     def prepare(self, rollout: Batch) -> Batch:

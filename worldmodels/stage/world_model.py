@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
 from worldmodels.core.options import Options
 from worldmodels.core.spec import EnvSpec
@@ -18,6 +19,7 @@ from worldmodels.model.recall import keep
 from worldmodels.model.rssm import RSSM, RSSMBelief
 from worldmodels.nn.probe import Probes
 from worldmodels.ops.squash import clip_rewards
+from worldmodels.planner.simulator import Simulator, from_model
 from worldmodels.stage.freeze import freeze as turn_off
 from worldmodels.stage.model_loss import Learned, ModelLoss, learn, watch
 from worldmodels.stage.optim import Optim
@@ -90,6 +92,24 @@ class WorldModel(Stage):
     def feedback(self) -> Tensor | None:
         """The world model's loss of each window of the last batch (B,)."""
         return self._surprise
+
+    def simulator(self, rng: torch.Generator) -> Simulator:
+        if not self.spec.discrete:
+            raise ConfigError(f"{self.spec.name} has continuous actions", "numbered actions", "search in another run")
+        return from_model(self.model, self.heads(), actions=self.spec.action_size, discount=self.discount, rng=rng)
+
+    @property
+    def discount(self) -> float:
+        """Of rewards one step further on, where a search looks ahead."""
+        return self.loss.going
+
+    def heads(self) -> dict[str, Callable[[RSSMBelief], Tensor]]:
+        """What is told of a belief, by the names that `planner.simulator.from_model` has for it."""
+        model = self.model
+        return {
+            "reward": lambda belief: model.reward(belief.feature),
+            "cont": lambda belief: model.cont(belief.feature),
+        }
 
     def beliefs(self) -> Mapping[str, Tensor]:
         return {} if self._newest is None else keep(self.model, self._newest)

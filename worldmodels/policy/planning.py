@@ -1,0 +1,76 @@
+"""Believe, search, act: a planner looks ahead in the beliefs of a trained world model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch.nn import functional as F
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.core.experience import Obs
+from worldmodels.core.rng import Rng
+from worldmodels.core.spec import EnvSpec
+from worldmodels.planner.plan import Planner
+from worldmodels.planner.simulator import Simulator
+from worldmodels.policy.believing import Believing, Mind
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run offers to a search: a policy that believes, and its model as a simulator, given what to draw from."""
+
+    policy: Believing
+    simulator: Callable[[torch.Generator], Simulator]
+
+
+class Planning(Believing):
+    """Acts by a search from what it believes, for N worlds at once. The actor is the prior of the search.
+
+    Meets `core.protocols.Policy`. Searches draw from both halves of the generator handed to `act`.
+    """
+
+    def __init__(self, trained: Trained, planner: Planner, *, tells: bool = False) -> None:
+        policy = trained.policy
+        super().__init__(policy.spec, policy.model, policy.actor, tells=tells)
+        self.trained, self.planner = trained, planner
+
+    def telling(self) -> Planning:
+        return Planning(self.trained, self.planner, tells=True)
+
+    @torch.no_grad()
+    def act(
+        self, obs: Obs, first: Bool[np.ndarray, " N"], memory: Mind, *, explore: bool, rng: Rng
+    ) -> tuple[np.ndarray, Mind, Obs]:
+        belief = self.believe(obs, first, memory, rng)
+        plan = self.planner.plan(self.trained.simulator(rng.torch), belief, rng=rng.numpy, explore=explore)
+        chosen = F.one_hot(plan.action, self.spec.action_size).float().to(self.device)
+        return plan.action.cpu().numpy(), (belief, chosen), self._told(belief) if self.extras else {}
+
+
+def planning(
+    spec: EnvSpec,
+    *,
+    load: Callable[[str, str], Trained],
+    run: str | None,
+    checkpoint: str,
+    planner: Planner,
+) -> Planning:
+    """What `conf/policy/planning.yaml` becomes. `load` opens the run; see `launch.agents`."""
+    if run is None:
+        raise ConfigError(
+            "policy=planning without a run",
+            "a trained world model to search in",
+            "set run=<folder>, or policy.run=<folder> beside env=<name>",
+        )
+    trained = load(run, checkpoint)
+    if found := trained.policy.spec.differences(spec):
+        raise ConfigError(
+            f"{run} was trained in another world than {spec.name}:\n    " + "\n    ".join(found),
+            "a world with the same observations and actions",
+            "choose another env, or another run",
+        )
+    return Planning(trained, planner)
