@@ -13,6 +13,7 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.launch import checkpoint
 from worldmodels.launch.folder import Folder
 from worldmodels.launch.restore import load
+from worldmodels.policy.believing import Believing
 from worldmodels.policy.planning import Trained
 from worldmodels.policy.skilled import Agent
 
@@ -36,7 +37,11 @@ def trained(run: str, checkpoint: str) -> Trained:
     """ConfigError, or SpecError, unless its stage learned a model that can be searched."""
     stage = load(run, checkpoint).stage
     stage.simulator(torch.Generator())
-    return Trained(stage.policy(), stage.simulator)
+    policy = stage.policy()
+    if not isinstance(policy, Believing):
+        do = "search in a run of stage=dreamer"
+        raise ConfigError(f"the policy of {run} has no beliefs", "one that follows its world model", do)
+    return Trained(policy, stage.simulator)
 
 
 def _folders(pattern: str) -> list[Path]:
