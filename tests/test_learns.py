@@ -21,16 +21,22 @@ from worldmodels.data.rollout import Rollout
 from worldmodels.data.sampler import Prioritised, Uniform
 from worldmodels.env.dummy import Dummy
 from worldmodels.evaluation.play import play
+from worldmodels.model.muzero import MuZero as LatentModel
 from worldmodels.model.recurrence import Recurrence
 from worldmodels.model.rssm import RSSM
+from worldmodels.model.vector import Flat, VectorDynamics, VectorRepresentation
 from worldmodels.nn.action import ActionHead
 from worldmodels.nn.decoder import Decoder
 from worldmodels.nn.encoder import Encoder
-from worldmodels.nn.heads import BinaryHead, NormalHead, TwoHotHead
+from worldmodels.nn.heads import BinaryHead, NormalHead, TransformedHead, TwoHotHead
+from worldmodels.nn.mlp import MLP
+from worldmodels.planner.gumbel import Gumbel
 from worldmodels.stage.behaviour import Imagination, ReplayCritic, SlowCritic
+from worldmodels.stage.consistency import NCE, Cosine
 from worldmodels.stage.dqn import DQN
 from worldmodels.stage.dreamer import Dreamer
 from worldmodels.stage.model_loss import ModelLoss
+from worldmodels.stage.muzero import MuZero
 from worldmodels.stage.optim import Optim
 from worldmodels.stage.ppo import PPO
 from worldmodels.stage.stage import Stage
@@ -160,6 +166,39 @@ def test_dreamer_walks_the_corridor_by_the_gradient_through_its_dreams(tmp_path)
     dreams = Imagination(horizon=4, starts=64, discount=0.9, entropy=1e-2, actor_grad="dynamics")
     stage, plan = dreamer(world, 3e-3, dreams)
     assert learn(stage, plan, world, tmp_path, 80) > 0.9 * world.optimal_return
+
+
+def muzero(world: Dummy, planner: Gumbel, consistency: Any = None, **options: Any) -> tuple[MuZero, Replay]:
+    torch.manual_seed(0)
+    head = partial(TransformedHead, units=32, bins=21, limit=3.0)
+    model = partial(
+        LatentModel,
+        representation=partial(VectorRepresentation, encoder=partial(Encoder, units=32, grid="mlp"), size=32),
+        dynamics=partial(VectorDynamics, units=32),
+        neck=Flat,
+        reward=head,
+        value=head,
+        prior=partial(MLP, width=32, depth=1),
+    )
+    optim = Optim(lr=3e-3, clip=5.0, eps=1e-5)
+    options = {"unroll": 3, "n_step": 3, "discount": 0.9, **options}
+    stage = MuZero(world.spec(), model, planner, consistency, optim=optim, **options)
+    sampler = Uniform(length=7, batch=32, pad=True)
+    return stage, Replay(sampler, width=8, warmup=200, steps_per_update=8.0, piece=8, updates=100)
+
+
+def test_muzero_walks_the_corridor_the_shortest_way(tmp_path):
+    world = Dummy("corridor")
+    stage, plan = muzero(world, Gumbel(simulations=4), Cosine)
+    assert learn(stage, plan, world, tmp_path, 250) == pytest.approx(world.optimal_return)
+
+
+def test_muzero_names_the_column_of_the_moving_dot(tmp_path):
+    """Only what is seen now tells what to do, and it pays on arrival: a shift in time anywhere shows."""
+    world = Dummy("dot", size=3, zoom=0, time_limit=16)
+    nce = partial(NCE, encoder=partial(VectorRepresentation, encoder=Encoder))
+    stage, plan = muzero(world, Gumbel(simulations=4), nce, discount=0.5)
+    assert learn(stage, plan, world, tmp_path, 300) > 0.9 * world.optimal_return
 
 
 BLINK = Dummy("dot", size=2, zoom=0, time_limit=16)  # the column changes at every step

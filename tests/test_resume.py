@@ -28,6 +28,14 @@ SMALL_MODEL = [
     "stage.imagination.starts=8",
     "stage.imagination.horizon=3",
 ]
+SMALL_SEARCH = [
+    "model.representation.size=16",
+    "model.representation.encoder.depth=2",
+    "model.dynamics.units=16",
+    "planner.simulations=3",
+    "data.sampler.batch=8",
+    "data.sampler.length=11",
+]
 REPLAY = ["data.width=4", "data.warmup=160", "data.piece=8", "data.steps_per_update=6.0", "data.updates=4"]
 
 # What, its words, updates in an epoch.
@@ -106,11 +114,25 @@ RUNS: dict[str, tuple[list[str], int]] = {
         ],
         4,
     ),
+    "muzero": (["+experiment=gumbel_muzero", *REPLAY, *SMALL_SEARCH], 4),
+    "muzero-prioritised": (
+        [
+            "+experiment=gumbel_muzero",
+            "planner=puct",
+            "stage/consistency=nce",
+            *REPLAY,
+            *SMALL_SEARCH,
+            "data/sampler=prioritised",
+            "data.sampler.pad=true",
+            "env.game=seaquest",
+        ],
+        4,
+    ),
     "world-model": (["+experiment=world_model_offline", "data.updates=4", "data.batch=4", *SMALL_MODEL[:4]], 4),
 }
 
 
-WITHIN = ("dqn", "dreamer", "dreamer-replayed", "dreamer-carried", "world-model")
+WITHIN = ("dqn", "muzero", "dreamer", "dreamer-replayed", "dreamer-carried", "world-model")
 
 
 def state(folder: Path) -> dict[str, Any]:

@@ -19,9 +19,17 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.core.options import Count, Natural, Rate
 from worldmodels.nn.mlp import MLP, Activation, Scheme
 from worldmodels.nn.norm import NormKind
-from worldmodels.ops.bins import expectation, symexp_bins, two_hot_loss, two_hot_losses
+from worldmodels.ops.bins import (
+    expectation,
+    linear_bins,
+    symexp_bins,
+    two_hot_loss,
+    two_hot_losses,
+    value_transform,
+    value_transform_inverse,
+)
 
-HeadKind = Literal["mse", "symexp_twohot", "categorical"]
+HeadKind = Literal["mse", "symexp_twohot", "transformed_twohot", "categorical"]
 
 
 class ScalarHead(nn.Module):
@@ -108,6 +116,37 @@ class TwoHotHead(ScalarHead):
         return expectation(parameters, self.bins)
 
 
+class TransformedHead(ScalarHead):
+    """A distribution over `bins` evenly spaced values of h(x) between -limit and limit; h grows like a square root.
+
+    601 bins up to 300 are MuZero's. The mean is h's inverse of the mean of h, as there: of a number that varies it is
+    too small. Schrittwieser et al. (2020), appendix F; h of Pohlen et al. (2018).
+    """
+
+    def __init__(
+        self,
+        size_in: int,
+        *,
+        units: Count = 256,
+        layers: Natural = 1,
+        bins: int = 601,
+        limit: Rate = 300.0,
+        norm: NormKind = "rms",
+        activation: Activation = "silu",
+        init: Scheme = "dreamer",
+    ) -> None:
+        super().__init__()
+        self.mlp = MLP(size_in, units, layers, bins, norm=norm, activation=activation, out_scale=0.0, init=init)
+        self.bins: Tensor
+        self.register_buffer("bins", linear_bins(-limit, limit, bins), persistent=False)
+
+    def loss(self, parameters: Float[Tensor, "*batch K"], target: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        return two_hot_loss(parameters, value_transform(target), self.bins)
+
+    def mean(self, parameters: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
+        return value_transform_inverse(expectation(parameters, self.bins))
+
+
 class SupportHead(ScalarHead):
     """A distribution over the values that a number is known to take; targets count as the nearest of them.
 
@@ -183,12 +222,14 @@ def scalar_head(
     activation: Activation = "silu",
     init: Scheme = "dreamer",
 ) -> ScalarHead:
-    """A head by name; bins and limit are for symexp_twohot, support is for categorical."""
+    """A head by name; bins and limit are for the two that are two-hot, support is for categorical."""
     style: dict[str, Any] = {"units": units, "layers": layers, "norm": norm, "activation": activation, "init": init}
     if head == "mse":
         return NormalHead(size_in, **style)
     if head == "symexp_twohot":
         return TwoHotHead(size_in, bins=bins, limit=limit, **style)
+    if head == "transformed_twohot":
+        return TransformedHead(size_in, bins=bins, limit=limit, **style)
     if head == "categorical":
         return SupportHead(size_in, support=support, **style)
-    raise ConfigError(f"head={head!r}", "mse, symexp_twohot or categorical", "choose one of them")
+    raise ConfigError(f"head={head!r}", "mse, symexp_twohot, transformed_twohot or categorical", "choose one of them")

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from worldmodels.core.errors import ConfigError
+from worldmodels.core.experience import Batch
+from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.data.replay import Replay
+from worldmodels.data.sampler import Uniform
+from worldmodels.model import muzero
+from worldmodels.model.vector import Flat, VectorDynamics, VectorRepresentation
+from worldmodels.nn.encoder import Encoder
+from worldmodels.nn.heads import TransformedHead
+from worldmodels.nn.mlp import MLP
+from worldmodels.planner.gumbel import Gumbel
+from worldmodels.policy.searching import POLICY, VALUE
+from worldmodels.stage.consistency import Cosine
+from worldmodels.stage.muzero import MuZero, Scales
+
+SPEC = EnvSpec("v", {"vector": ArraySpec((3,), "float32")}, 4)
+K, N = 3, 2
+LENGTH = K + N + 1
+
+
+def model() -> Callable[[EnvSpec], muzero.MuZero]:
+    head = partial(TransformedHead, units=8, bins=21, limit=5.0)
+    return partial(
+        muzero.MuZero,
+        representation=partial(VectorRepresentation, encoder=partial(Encoder, units=8), size=6),
+        dynamics=partial(VectorDynamics, units=8),
+        neck=Flat,
+        reward=head,
+        value=head,
+        prior=partial(MLP, width=8, depth=1),
+    )
+
+
+def learner(**options: Any) -> MuZero:
+    torch.manual_seed(0)
+    stage = MuZero(SPEC, model(), Gumbel(simulations=2), unroll=K, n_step=N, discount=0.9, **options)
+    for p in stage.parameters():  # heads begin at zero
+        p.data.add_(0.3 * torch.randn_like(p))
+    return stage
+
+
+def windows() -> Batch:
+    """Windows that end at every step, by the world's end or by a clock, and whole ones; some were not searched."""
+    rng = np.random.default_rng(0)
+    ends = [(end, kind) for end in range(LENGTH) for kind in ("terminated", "truncated", "running")] + [(None, "whole")]
+    shape = (len(ends), LENGTH)
+    flags = {"terminated": np.zeros(shape, bool), "truncated": np.zeros(shape, bool)}
+    mask = np.ones(shape, bool)
+    for b, (end, kind) in enumerate(ends):
+        if end is not None:
+            mask[b, end + 1 :] = False
+            if kind in flags:
+                flags[kind][b, end] = True
+    policy = rng.dirichlet(np.ones(4), size=shape) * mask[..., None]
+    policy[3:7, 0] = 0  # lived at random
+    numbers = {
+        "obs": rng.normal(size=(len(ends), LENGTH + 1, 3)),
+        "reward": rng.normal(size=shape) * mask,
+        "value": rng.normal(size=shape) * mask,
+        "policy": policy,
+    }
+    floats = {name: torch.from_numpy(array.astype(np.float32)) for name, array in numbers.items()}
+    first = torch.zeros(len(ends), LENGTH + 1, dtype=torch.bool)
+    return Batch(
+        obs={"vector": floats["obs"]},
+        action=torch.from_numpy(rng.integers(4, size=shape) * mask),
+        reward=floats["reward"],
+        **{name: torch.from_numpy(array) for name, array in flags.items()},
+        first=first,
+        mask=torch.from_numpy(mask),
+        extras={POLICY: floats["policy"], VALUE: floats["value"]},
+    )
+
+
+def naive_value(batch: Batch, b: int, k: int) -> float | None:
+    """The target of one moment, one step at a time; None where there is none."""
+    steps = int(batch.mask[b].sum())
+    over = bool(batch.terminated[b].any())
+    if k >= steps:
+        return 0.0 if over else None
+    total, discount = 0.0, 1.0
+    for t in range(k, k + N):
+        if t == steps - 1 and not over:  # where it leads nobody has searched
+            return total + discount * float(batch.extras[VALUE][b, t])
+        total += discount * float(batch.reward[b, t])
+        discount *= 0.9
+        if batch.terminated[b, t]:
+            return total
+    return total + discount * float(batch.extras[VALUE][b, k + N])
+
+
+def test_targets_are_those_that_one_would_work_out_by_hand() -> None:
+    batch = windows()
+    found = learner().targets(batch)
+    for b in range(len(batch.mask)):
+        steps, over = int(batch.mask[b].sum()), bool(batch.terminated[b].any())
+        for k in range(K + 1):
+            expected = naive_value(batch, b, k)
+            assert bool(found.worth[b, k]) == (expected is not None), (b, k)
+            if expected is not None:
+                assert float(found.value[b, k]) == pytest.approx(expected, abs=1e-6), (b, k)
+            searched = k < steps and float(batch.extras[POLICY][b, k].sum()) > 0
+            assert bool(found.decided[b, k]) == searched
+            assert bool(found.seen[b, k]) == (k <= steps)
+        for k in range(K):
+            assert bool(found.paid[b, k]) == (k < steps or over)
+            assert float(found.reward[b, k]) == (float(batch.reward[b, k]) if k < steps else 0.0)
+            if k < steps:
+                assert int(found.action[b, k]) == int(batch.action[b, k])
+    assert 0 < float(found.worth.float().mean()) < 1
+    assert 0 < float(found.decided.float().mean()) < 1
+
+
+@torch.no_grad()
+def test_losses_are_those_of_the_naive_loop() -> None:
+    stage, batch = learner(consistency=partial(Cosine, hidden=8, projection=5)), windows()
+    torch.manual_seed(3)
+    losses, _ = stage.losses(batch)
+    torch.manual_seed(3)
+    targets = stage.targets(batch)
+    net, compare = stage.model, stage.consistency
+    assert isinstance(compare, Cosine)
+    total = dict.fromkeys(losses, 0.0)
+    for b in range(len(batch.mask)):
+        latent = net.encode({"vector": batch.obs["vector"][b, 0]})
+        for k in range(K + 1):
+            share = 1.0 if k == 0 else 1 / K
+            if k:
+                latent = net.advance(latent, F.one_hot(targets.action[b, k - 1], 4).float())
+                if targets.paid[b, k - 1]:
+                    total["reward"] += share * float(net.likelihood("reward", latent, targets.reward[b, k - 1]))
+                if targets.seen[b, k]:
+                    real = compare.projector(net.encode({"vector": batch.obs["vector"][b, k]}))
+                    guess = compare.predictor(compare.projector(latent))
+                    total["consistency"] += share * (1 - float(F.cosine_similarity(guess, real, dim=0)))
+            if targets.worth[b, k]:
+                total["value"] += share * float(net.likelihood("value", latent, targets.value[b, k]))
+            if targets.decided[b, k]:
+                chosen = net.prior(latent).log_softmax(-1)
+                total["policy"] -= share * float((targets.policy[b, k] * chosen).sum())
+    scales = Scales()
+    for name, value in losses.items():
+        assert float(value) == pytest.approx(getattr(scales, name) * total[name] / len(batch.mask), rel=1e-5), name
+    assert set(losses) == {"value", "policy", "reward", "consistency"}
+
+
+def test_the_gradient_into_each_imagined_latent_is_halved() -> None:
+    stage, batch = learner(), windows()
+    action = batch.action[:, :K]
+    weight = torch.randn(6, generator=torch.Generator().manual_seed(5))
+
+    def encoder_gradient(k: int, scale: float) -> torch.Tensor:
+        stage.grad_scale = scale
+        latents = stage.imagine(batch, action)
+        return torch.autograd.grad((latents[:, k] @ weight).sum(), stage.model.representation.out.weight)[0]
+
+    for k in range(K + 1):
+        torch.testing.assert_close(encoder_gradient(k, 0.5), 0.5**k * encoder_gradient(k, 1.0))
+
+
+@torch.no_grad()
+def test_weights_of_samples_act_on_each_for_itself() -> None:
+    stage, batch = learner(), windows()
+    weight = torch.rand(len(batch.mask), generator=torch.Generator().manual_seed(5))
+
+    def value(batch: Batch) -> torch.Tensor:
+        torch.manual_seed(3)
+        return stage.losses(batch)[0]["value"]
+
+    alone = [value(batch.map(lambda x, b=b: x[b : b + 1])) for b in range(len(weight))]
+    weighted = Batch(**{**vars(batch), "weight": weight})
+    drawn = torch.stack(alone)
+    # Where the world has ended, actions are drawn: only windows without an end can be compared.
+    whole = ~batch.terminated.any(1)
+    weighted = weighted.map(lambda x: x[whole])
+    torch.testing.assert_close(value(weighted), (weight * drawn)[whole].mean())
+
+
+@torch.no_grad()
+def test_prioritised_replay_is_told_how_wrong_the_first_value_was() -> None:
+    stage, batch = learner(), windows()
+    stage.losses(batch)
+    told, targets = stage.feedback(), stage.targets(batch)
+    assert told is not None
+    for b in range(len(batch.mask)):
+        value = stage.model.value(stage.model.encode({"vector": batch.obs["vector"][b, 0]}))
+        assert float(told[b]) == pytest.approx(abs(float(value - targets.value[b, 0])), abs=1e-5)
+
+
+@pytest.mark.parametrize(("length", "pad"), [(LENGTH - 1, True), (LENGTH, False)])
+def test_windows_that_are_too_short_are_refused_before_anything_runs(length: int, pad: bool) -> None:
+    with pytest.raises(ConfigError, match=rf"data\.sampler\.length={LENGTH} data\.sampler\.pad=true"):
+        learner().demand(Replay(Uniform(length=length, batch=4, pad=pad)))
+    learner().demand(Replay(Uniform(length=LENGTH, batch=4, pad=True)))

@@ -1,0 +1,139 @@
+"""MuZero's model: latents that only have to tell rewards, values and what to do.
+
+Schrittwieser et al. (2020), "Mastering Atari, Go, chess and shogi by planning with a learned model", appendix G. The
+parts that give latents their form are in `model.vector`; what moves them is a stage's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from worldmodels.core.belief import Belief, Prediction
+from worldmodels.core.errors import ConfigError
+from worldmodels.core.spec import EnvSpec
+from worldmodels.nn.heads import ScalarHead
+from worldmodels.nn.mlp import MLP, Activation, Scheme
+from worldmodels.nn.norm import NormKind
+
+Scaling = Literal["minmax", "none"]
+NARROW = 1e-5  # the least range that a latent is stretched from
+
+
+@dataclass(frozen=True)
+class LatentBelief(Belief):
+    """All that MuZero believes."""
+
+    latent: Float[Tensor, "..."]  # (..., *shape)
+
+
+class MuZero(nn.Module):
+    """Representation, dynamics and heads for reward, value and policy. Meets `core.protocols.WorldModel`.
+
+    `representation(spec)` maps observations (..., *) to latents (..., *shape), which it tells as `shape`; `dynamics(
+    shape, actions)` follows one-hot actions; `neck(shape)` gives each head its features. With scaling=minmax the
+    numbers of each latent reach from 0 to 1. Rewards are read off the latent of arrival.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        representation: Callable[..., Any],
+        dynamics: Callable[..., nn.Module],
+        neck: Callable[..., Any],
+        reward: Callable[..., ScalarHead],
+        value: Callable[..., ScalarHead],
+        prior: Callable[..., MLP],
+        *,
+        scaling: Scaling = "minmax",
+        norm: NormKind = "layer",
+        activation: Activation = "relu",
+        init: Scheme = "dreamer",
+    ) -> None:
+        super().__init__()
+        if not spec.discrete:
+            raise ConfigError(f"{spec.name} has continuous actions", "numbered actions", "take another model and stage")
+        self.spec, self.scaling = spec, scaling
+        style: dict[str, Any] = {"norm": norm, "activation": activation, "init": init}
+        self.representation = representation(spec, **style)
+        self.shape: tuple[int, ...] = self.representation.shape
+        self.dynamics = dynamics(self.shape, spec.action_size, **style)
+        self.necks = nn.ModuleDict({name: neck(self.shape, **style) for name in ("reward", "value", "prior")})
+        size = int(self.necks["reward"].size)  # pyright: ignore[reportArgumentType]
+        self.heads = nn.ModuleDict(
+            {
+                "reward": reward(size, **style),
+                "value": value(size, **style),
+                "prior": prior(size, size_out=spec.action_size, out_scale=0.0, **style),
+            }
+        )
+
+    def initial(self, batch: int) -> LatentBelief:
+        """A belief that the first look replaces."""
+        return LatentBelief(next(self.parameters()).new_zeros(batch, *self.shape))
+
+    def encode(self, obs: Mapping[str, Tensor]) -> Float[Tensor, "..."]:
+        """Latents (..., *shape)."""
+        return self._scaled(self.representation(obs))
+
+    def advance(self, latent: Float[Tensor, "..."], action: Float[Tensor, "*batch A"]) -> Float[Tensor, "..."]:
+        """Latents on arrival (..., *shape)."""
+        return self._scaled(self.dynamics(latent, action))
+
+    def observe(
+        self,
+        belief: LatentBelief,  # noqa: ARG002 (what is seen is all that counts)
+        action: Float[Tensor, "*batch A"],  # noqa: ARG002
+        embed: Float[Tensor, "..."],
+        *,
+        rng: torch.Generator | None = None,  # noqa: ARG002
+    ) -> LatentBelief:
+        return LatentBelief(embed)
+
+    def imagine(
+        self,
+        belief: LatentBelief,
+        action: Float[Tensor, "*batch A"],
+        *,
+        rng: torch.Generator | None = None,  # noqa: ARG002 (nothing is drawn)
+    ) -> LatentBelief:
+        return LatentBelief(self.advance(belief.latent, action))
+
+    def decode(self, belief: LatentBelief) -> Prediction:
+        return Prediction(reward=self.reward(belief.latent))
+
+    def told(self, name: str, latent: Float[Tensor, "..."]) -> Float[Tensor, "*batch P"]:
+        """Parameters of a head: reward, value, or prior, whose are logits of actions."""
+        return self.heads[name](self.necks[name](latent))
+
+    def reward(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
+        """Expected, of arriving there."""
+        return self._number("reward").mean(self.told("reward", latent))
+
+    def value(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
+        """Expected discounted return from there."""
+        return self._number("value").mean(self.told("value", latent))
+
+    def prior(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "*batch A"]:
+        return self.told("prior", latent).float()
+
+    def likelihood(
+        self, name: str, latent: Float[Tensor, "..."], target: Float[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        """Loss of the head for reward or value."""
+        return self._number(name).loss(self.told(name, latent), target)
+
+    def _number(self, name: str) -> ScalarHead:
+        return self.heads[name]  # pyright: ignore[reportReturnType]
+
+    def _scaled(self, latent: Tensor) -> Tensor:
+        if self.scaling == "none":
+            return latent
+        rows = latent.flatten(latent.dim() - len(self.shape))
+        low, high = rows.amin(-1, keepdim=True), rows.amax(-1, keepdim=True)
+        return ((rows - low) / (high - low).clamp(min=NARROW)).view_as(latent)
