@@ -16,9 +16,9 @@ from worldmodels.launch.arguments import examine
 from worldmodels.launch.compose import conf, config, plain
 
 MIRRORED = ("env", "model", "policy", "planner", "data", "stage", "callback", "evaluation", "analysis")
-PARTS = ("data/sampler",)  # choices within a choice
+PARTS = ("data/sampler", "stage/consistency")  # choices within a choice
 FILES = sorted(path for group in (*MIRRORED, *PARTS) for path in (conf() / group).glob("*.yaml"))
-LATE = {"spec"}  # what a partial config is given when it is called
+LATE = {"spec", "shape"}  # what a partial config is given when it is called
 SET = {"among"}  # what streams set of their samplers: the episodes of a split
 # Choices that are other choices of their group with other values.
 PRESETS = [

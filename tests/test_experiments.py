@@ -43,6 +43,11 @@ MODEL = {  # of experiments with a world model, whatever the size of theirs
     "model.recurrence.stoch": 4,
     "model.recurrence.classes": 4,
     "model.encoder.depth": 4,
+    "model.representation.size": 16,
+    "model.representation.encoder.depth": 4,
+    "planner.simulations": 2,
+    "stage.unroll": 3,
+    "stage.n_step": 3,
     "stage.imagination.horizon": 3,
     "stage.imagination.starts": 16,
 }

@@ -44,6 +44,11 @@ def test_a_stage_without_the_model_that_it_needs_says_so(
     assert "set model=..." in error
 
 
+def test_a_stage_with_a_model_of_another_kind_says_what_goes_together() -> None:
+    with pytest.raises(ConfigError, match=r"stage\.actor\.units is that of model\.recurrence\.hidden.*stage=muzero"):
+        config("count", ["model=muzero"])
+
+
 def test_a_run_without_a_model_is_named_as_it_was_typed() -> None:
     assert run_name(["~model", "stage=dqn"]) == run_name(["model=null", "stage=dqn"]) == "model=null,stage=dqn"
 

@@ -198,6 +198,13 @@ def test_prioritised_replay_is_told_how_wrong_the_first_value_was() -> None:
         assert float(told[b]) == pytest.approx(abs(float(value - targets.value[b, 0])), abs=1e-5)
 
 
+def test_what_does_not_go_with_it_is_refused_when_it_is_made() -> None:
+    with pytest.raises(ConfigError, match=r"max_considered=5 of 4 actions"):
+        MuZero(SPEC, model(), Gumbel(max_considered=5))
+    with pytest.raises(ConfigError, match=r"take model=muzero"):
+        MuZero(SPEC, lambda spec: torch.nn.Linear(1, 1), Gumbel())  # pyright: ignore[reportArgumentType]
+
+
 @pytest.mark.parametrize(("length", "pad"), [(LENGTH - 1, True), (LENGTH, False)])
 def test_windows_that_are_too_short_are_refused_before_anything_runs(length: int, pad: bool) -> None:
     with pytest.raises(ConfigError, match=rf"data\.sampler\.length={LENGTH} data\.sampler\.pad=true"):

@@ -41,7 +41,8 @@ class Score(Watcher):
             return
         began = time.monotonic()
         with aside(pl_module):
-            summary = self.play(recipe, pl_module.policy(), "score", trainer.global_step).to_json()
+            names = ("score", trainer.global_step)
+            summary = self.play.compare(recipe, pl_module.policy(), pl_module.others(), *names)
         times = {"env_steps": stream(trainer).env_steps, "updates": trainer.global_step, "final": False}
         self.table.append({**times, **summary, "took_seconds": round(time.monotonic() - began, 2)})
         for logger in trainer.loggers:

@@ -13,6 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from worldmodels.evaluation.table import others
+
 Rows = Sequence[Mapping[str, Any]]
 
 # Stand-ins that the page replaces by its own colours, so one drawing serves light and dark.
@@ -64,7 +66,10 @@ def returns(metrics: Rows, scores: Rows) -> str:
             at = [_moment(row) for row in scores]
             style = {"marker": "o", "markersize": 4, "linewidth": 1.8, "elinewidth": 1, "capsize": 0}
             axes.errorbar(at, middle, error, color=ACCENT, label="evaluation, greedy (± standard error)", **style)
-        figure.legend(loc="outside upper left", ncols=2, frameon=False, labelcolor=INK, fontsize=8.5)
+            for name in others(scores[0]):
+                beside = [row.get(f"return_mean/{name}", np.nan) for row in scores]
+                axes.plot(at, beside, color=ACCENT, linewidth=1.2, linestyle=":", label=f"{name} alone")
+        figure.legend(loc="outside upper left", ncols=3, frameon=False, labelcolor=INK, fontsize=8.5)
         finish(axes, _axis(metrics), "return")
         return svg(figure)
 

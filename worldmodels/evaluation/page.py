@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from worldmodels.evaluation import figures
-from worldmodels.evaluation.table import read_csv, read_json
+from worldmodels.evaluation.table import others, read_csv, read_json
 
 STYLE = (Path(__file__).parent / "page.css").read_text
 
@@ -82,6 +82,7 @@ def _tiles(result: Mapping[str, Any]) -> str:
     if "return_mean" in result:
         text = f"{result['return_mean']:.2f}<small> ± {result['return_stderr']:.2f}</small>"
         tiles.append((text, f"mean return, {result['episodes']} episodes"))
+        tiles += [(f"{result[f'return_mean/{name}']:.2f}", f"mean return, {name} alone") for name in others(result)]
     if result:
         tiles += [(f"{result['env_steps']:,}", "env steps")] if result["env_steps"] else []
         tiles += [(f"{result['updates']:,}", "updates"), (f"{result['minutes']:.1f}", "minutes of training")]
@@ -128,8 +129,10 @@ def _imagination(folder: Path) -> str:
 def _evaluations(scores: list[dict[str, Any]]) -> str:
     if not scores:
         return ""
-    names = ("env_steps", "updates", "episodes", "return_mean", "return_std", "return_min", "return_max", "length_mean")
-    head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in names)
+    beside = [f"return_mean/{name}" for name in others(scores[0])]
+    names = ("env_steps", "updates", "episodes", "return_mean", *beside, "return_std", "return_min", "return_max")
+    names = (*names, "length_mean")
+    head = "".join(f"<th>{name.replace('_', ' ').replace('/', ', ')}</th>" for name in names)
     lines = "".join(_line(row, names) for row in scores)
     note = "The last line is the evaluation of the finished run." if scores[-1].get("final") else ""
     table = f"<div class='wide'><table><tr>{head}</tr>{lines}</table></div>"
@@ -137,7 +140,7 @@ def _evaluations(scores: list[dict[str, Any]]) -> str:
 
 
 def _line(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    cells = "".join(f"<td>{_number(row[name])}</td>" for name in names)
+    cells = "".join(f"<td>{_number(row[name]) if name in row else ''}</td>" for name in names)
     return f"<tr class='final'>{cells}</tr>" if row.get("final") else f"<tr>{cells}</tr>"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +58,16 @@ class Play:
             return play(env, policy, episodes=self.episodes, rng=Rng(self.seed, "play", *names), limit=self.limit)
         finally:
             env.close()
+
+    def compare(
+        self, recipe: EnvRecipe, policy: Policy, others: Mapping[str, Policy], *names: str | int
+    ) -> dict[str, Any]:
+        """`Summary.to_json` of the policy; of others in the same worlds `return_mean/<name>` and `return_stderr/<name>`."""
+        row = self(recipe, policy, *names).to_json()
+        for name, other in others.items():
+            found = self(recipe, other, *names).to_json()
+            row |= {f"{key}/{name}": found[key] for key in ("return_mean", "return_stderr")}
+        return row
 
 
 def play(env: Env, policy: Policy, *, episodes: int, rng: Rng, limit: int = 100_000) -> Summary:

@@ -88,6 +88,11 @@ def read_json(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file if line.endswith("\n")]
 
 
+def others(row: Mapping[str, Any]) -> list[str]:
+    """Names of those that `Play.compare` scored beside the policy."""
+    return [key.removeprefix("return_mean/") for key in row if key.startswith("return_mean/")]
+
+
 def _cell(value: int | float | str | None) -> str:
     """Six digits are enough to plot, and hide the order in which a resumed run summed its window."""
     if value is None or (isinstance(value, float) and value != value):

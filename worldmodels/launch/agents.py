@@ -14,7 +14,8 @@ from worldmodels.launch import checkpoint
 from worldmodels.launch.folder import Folder
 from worldmodels.launch.restore import load
 from worldmodels.policy.believing import Believing
-from worldmodels.policy.planning import Trained
+from worldmodels.policy.planning import Searchable, Trained
+from worldmodels.policy.searching import Searching
 from worldmodels.policy.skilled import Agent
 
 
@@ -33,13 +34,15 @@ def agents(runs: Sequence[str], checkpoints: Sequence[str], worlds: Sequence[str
     ]
 
 
-def trained(run: str, checkpoint: str) -> Trained:
+def trained(run: str, checkpoint: str) -> Searchable:
     """ConfigError, or SpecError, unless its stage learned a model that can be searched."""
     stage = load(run, checkpoint).stage
     stage.simulator(torch.Generator())
     policy = stage.policy()
+    if isinstance(policy, Searching):
+        return policy
     if not isinstance(policy, Believing):
-        do = "search in a run of stage=dreamer"
+        do = "search in a run of stage=dreamer or stage=muzero"
         raise ConfigError(f"the policy of {run} has no beliefs", "one that follows its world model", do)
     return Trained(policy, stage.simulator)
 

@@ -233,12 +233,22 @@ def _target(name: str, cause: str | None) -> ConfigError:
     )
 
 
+def _unmatched(there: str, key: str) -> ConfigError:
+    """An option that takes its value from one that another choice would have."""
+    return ConfigError(
+        f"{key} is that of {there}, and there is no {there}",
+        "choices that belong together, such as stage=dreamer with model=rssm, and stage=muzero with model=muzero",
+        f"choose the {key.partition('.')[0]} alone, which brings its {there.partition('.')[0]}, or set {key}",
+    )
+
+
 _READINGS: list[tuple[str, Callable[..., ConfigError]]] = [
     (r"Could not override '(?P<choice>[^']*)'\.\s*No match in the defaults list", _group),
     (r"Could not find '(?P<choice>[^']*)'", _option),
     (r"Error locating target '(?P<name>[^']*)'(?:.*?Error loading '[^']*':\s*(?P<cause>[^\n]*))?", _target),
     (r"Missing mandatory value: (?P<key>\S+)", _missing),
     (r"Ambiguous value for argument '(?P<word>[^'\n]*)'", _several),
+    (r"Interpolation key '(?P<there>[^']*)' not found\s+full_key: (?P<key>\S+)", _unmatched),
     (r"Error trying to access (?P<key>\S+): node `(?P<node>[^`]*)` is not a container", _flat),
 ]
 

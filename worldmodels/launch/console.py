@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from worldmodels.evaluation.table import others
 from worldmodels.launch.folder import Folder
 from worldmodels.launch.preflight import Preflight
 
@@ -46,6 +47,9 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     if "return_mean" in result:
         spread = f"± {result['return_stderr']:.2f} (standard error, {result['episodes']} episodes)"
         found.append(("return", f"{result['return_mean']:.2f} {spread}"))
+        for name in others(result):
+            mean, error = result[f"return_mean/{name}"], result[f"return_stderr/{name}"]
+            found.append((f"{name} alone", f"{mean:.2f} ± {error:.2f}"))
         found.append(("lowest, highest", f"{result['return_min']:.2f}, {result['return_max']:.2f}"))
         found.append(("spread", f"{result['return_std']:.2f} (standard deviation of the episodes)"))
         found.append(("steps per episode", f"{result['length_mean']:.0f}"))

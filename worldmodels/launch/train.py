@@ -165,7 +165,7 @@ def _evaluate(cfg: DictConfig, config: dict[str, Any], parts: Parts, folder: Fol
     console.say(f"playing {cfg.evaluation.episodes} evaluation episodes")
     began = time.monotonic()
     with aside(parts.stage):
-        result |= make(cfg.evaluation)(parts.recipe, parts.stage.policy(), "final").to_json()
+        result |= make(cfg.evaluation).compare(parts.recipe, parts.stage.policy(), parts.stage.others(), "final")
     row = {name: value for name, value in result.items() if name != "budget"}
     JsonTable(folder.evaluation).append({**row, "final": True, "took_seconds": round(time.monotonic() - began, 2)})
     return result

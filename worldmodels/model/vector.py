@@ -59,7 +59,9 @@ class VectorDynamics(nn.Module):
         self.residual = residual
         self.mlp = MLP(size + actions, units, layers, size, norm=norm, activation=activation, init=init)
 
-    def forward(self, latent: Float[Tensor, "*batch D"], action: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch D"]:
+    def forward(
+        self, latent: Float[Tensor, "*batch D"], action: Float[Tensor, "*batch A"]
+    ) -> Float[Tensor, "*batch D"]:
         change = self.mlp(torch.cat([latent, action.to(latent.dtype)], -1))
         return latent + change if self.residual else change
 

@@ -75,7 +75,7 @@ def from_model(
         raise SpecError(
             f"a model without a head for {' and '.join(lacking)}; it has {', '.join(heads) or 'none'}",
             "heads for reward, value and prior, and for cont where worlds end",
-            "search in a model whose stage learned them, such as stage=dreamer",
+            "search in a model whose stage learned them, such as stage=dreamer or stage=muzero",
         )
 
     def root(belief: B_) -> Root:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,11 +13,21 @@ from torch.nn import functional as F
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Obs
+from worldmodels.core.protocols import Policy
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
 from worldmodels.planner.plan import Planner
 from worldmodels.planner.simulator import Simulator
 from worldmodels.policy.believing import Believing, Mind
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """A run in whose model can be searched."""
+
+    spec: EnvSpec
+
+    def by(self, planner: Planner) -> Policy: ...
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,13 @@ class Trained:
 
     policy: Believing
     simulator: Callable[[torch.Generator], Simulator]
+
+    @property
+    def spec(self) -> EnvSpec:
+        return self.policy.spec
+
+    def by(self, planner: Planner) -> Planning:
+        return Planning(self, planner)
 
 
 class Planning(Believing):
@@ -54,11 +72,11 @@ class Planning(Believing):
 def planning(
     spec: EnvSpec,
     *,
-    load: Callable[[str, str], Trained],
+    load: Callable[[str, str], Searchable],
     run: str | None,
     checkpoint: str,
     planner: Planner,
-) -> Planning:
+) -> Policy:
     """What `conf/policy/planning.yaml` becomes. `load` opens the run; see `launch.agents`."""
     if run is None:
         raise ConfigError(
@@ -67,10 +85,10 @@ def planning(
             "set run=<folder>, or policy.run=<folder> beside env=<name>",
         )
     trained = load(run, checkpoint)
-    if found := trained.policy.spec.differences(spec):
+    if found := trained.spec.differences(spec):
         raise ConfigError(
             f"{run} was trained in another world than {spec.name}:\n    " + "\n    ".join(found),
             "a world with the same observations and actions",
             "choose another env, or another run",
         )
-    return Planning(trained, planner)
+    return trained.by(planner)

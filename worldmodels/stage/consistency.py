@@ -48,8 +48,8 @@ class Cosine(Consistency):
         spec: EnvSpec,  # noqa: ARG002 (as all consistencies are made)
         shape: tuple[int, ...],
         *,
-        hidden: Count = 256,
-        projection: Count = 256,
+        hidden: Count = 128,
+        projection: Count = 128,
         layers: Natural = 1,
         norm: NormKind = "layer",
         activation: Activation = "relu",

@@ -8,7 +8,7 @@ gumbel its successor of Danihelka et al. (2022). Differences: `consistency` hold
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ from worldmodels.model import muzero
 from worldmodels.model.muzero import LatentBelief
 from worldmodels.model.unroll import as_vector
 from worldmodels.ops.returns import n_step
-from worldmodels.planner.plan import Planner
+from worldmodels.planner.plan import TreePlanner
 from worldmodels.planner.simulator import Simulator, from_model
 from worldmodels.policy.searching import POLICY, VALUE, Searching
 from worldmodels.stage.consistency import Consistency, Seen
@@ -79,7 +79,7 @@ class MuZero(Stage):
         self,
         spec: EnvSpec,
         model: Callable[[EnvSpec], muzero.MuZero],
-        planner: Planner,
+        planner: TreePlanner,
         consistency: Callable[[EnvSpec, tuple[int, ...]], Consistency] | None = None,
         *,
         optim: Optim | None = None,
@@ -90,7 +90,12 @@ class MuZero(Stage):
         grad_scale: Share = 0.5,
     ) -> None:
         super().__init__(spec)
-        self.model, self.planner = model(spec), planner
+        made = model(spec)
+        if not isinstance(made, muzero.MuZero):
+            found = f"stage=muzero with a model of {type(made).__name__}"
+            raise ConfigError(found, "latents that tell rewards, values and a policy", "take model=muzero")
+        planner.check(spec.action_size)
+        self.model, self.planner = made, planner
         self.consistency = None if consistency is None else consistency(spec, self.model.shape)
         self.optim, self.scales = optim or Optim(), scales or Scales()
         self.unroll, self.n_step, self.discount, self.grad_scale = unroll, n_step, discount, grad_scale
@@ -119,6 +124,10 @@ class MuZero(Stage):
 
     def policy(self) -> Searching:
         return Searching(self.spec, self.model, self.simulator(torch.Generator()), self.planner)
+
+    def others(self) -> dict[str, Searching]:
+        """What the prior does alone: how much is due to the search."""
+        return {"prior": self.policy().by(replace(self.planner, simulations=0))} if self.planner.simulations else {}
 
     def groups(self) -> list[Group]:
         parts = {"model": self.model} | ({} if self.consistency is None else {"consistency": self.consistency})

@@ -80,12 +80,16 @@ class Stage(L.LightningModule, ABC):
             "record with policy=random, or train a stage that acts, such as stage=dreamer",
         )
 
+    def others(self) -> Mapping[str, Policy]:
+        """Lesser ways to act that are scored beside the policy, by name, such as the same without its search."""
+        return {}
+
     def simulator(self, rng: torch.Generator) -> Simulator:  # noqa: ARG002 (for those that draw)
         """The world model that was learned, for a planner to search in; roots are its beliefs."""
         raise ConfigError(
             f"{type(self).__name__} learns no world model",
             "a stage that learns how the world goes on, rewards, values and a policy",
-            "search in a run of stage=dreamer",
+            "search in a run of stage=dreamer or stage=muzero",
         )
 
     def prepare(self, rollout: Batch) -> Batch:

@@ -1,0 +1,99 @@
+"""A MuZero acts by its search, tells what the search found, and is scored beside its prior."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typecheck import unwatched
+
+from worldmodels import command
+from worldmodels.core.rng import Rng
+from worldmodels.data.store import EpisodeStore
+from worldmodels.launch.agents import trained
+from worldmodels.launch.restore import load
+from worldmodels.model.muzero import LatentBelief
+from worldmodels.planner.puct import Puct
+from worldmodels.policy.planning import planning
+from worldmodels.policy.searching import POLICY, VALUE, Searching
+
+BRIEF = ["budget.updates=2", "data.updates=2", "data.warmup=200", "data.sampler.batch=4", "evaluation.episodes=2"]
+SMALL = ["model.representation.size=16", "model.dynamics.units=16", "planner.simulations=3", "data.width=4", "data.piece=2"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A MuZero of two updates."""
+    place = tmp_path_factory.mktemp("searching")
+    with pytest.MonkeyPatch.context() as patch, unwatched():
+        patch.chdir(place)
+        words = ["+experiment=gumbel_muzero", *BRIEF, *SMALL, "evaluation.limit=20", "callback.score.every=1"]
+        assert command.main(["train", *words, "callback.score.episodes=1", "callback.score.limit=20", "name=small"]) == 0
+    return place / "runs" / "gumbel_muzero" / "small"
+
+
+def moments(run: Path, width: int) -> dict[str, np.ndarray]:
+    env = load(run).env(width)
+    obs = {name: array.copy() for name, array in env.reset(list(range(width))).items()}
+    env.close()
+    return obs
+
+
+def test_it_tells_what_its_search_found(run: Path) -> None:
+    policy = load(run).policy()
+    assert isinstance(policy, Searching)
+    obs = moments(run, 3)
+    action, memory, told = policy.act(obs, np.ones(3, bool), policy.initial(3), explore=True, rng=Rng(0, "test"))
+    belief = LatentBelief(policy.model.encode({name: torch.from_numpy(x) for name, x in obs.items()}))
+    plan = policy.planner.plan(policy.simulator, belief, rng=Rng(0, "test").numpy)
+    assert memory is None
+    assert np.array_equal(action, plan.action.numpy())
+    assert np.array_equal(told[POLICY], plan.target.float().numpy())
+    assert np.array_equal(told[VALUE], plan.value.float().numpy())
+    for name, spec in policy.extras.items():
+        assert told[name].shape == (3, *spec.shape)
+        assert told[name].dtype == spec.dtype
+
+
+def test_worlds_side_by_side_are_searched_as_alone(run: Path) -> None:
+    policy, obs = load(run).policy(), moments(run, 5)
+    _, _, together = policy.act(obs, np.ones(5, bool), None, explore=False, rng=Rng(0, "test"))
+    for i in range(5):
+        one = {name: array[i : i + 1] for name, array in obs.items()}
+        _, _, alone = policy.act(one, np.ones(1, bool), None, explore=False, rng=Rng(0, "test"))
+        for name, value in alone.items():
+            np.testing.assert_allclose(value[0], together[name][i], atol=1e-5)
+
+
+def test_what_was_lived_at_random_has_no_policy_to_learn_from(run: Path) -> None:
+    with EpisodeStore.open(run / "episodes") as store:
+        policy = np.concatenate([store[int(number)].extras[POLICY] for number in store.episodes.number])
+    total = policy.sum(-1)
+    searched = np.isclose(total, 1, atol=1e-5)
+    assert (searched | (total == 0)).all()
+    assert (total == 0).sum() == 200
+    assert searched.any()
+
+
+def test_every_evaluation_also_scores_the_prior_alone(run: Path) -> None:
+    rows = [json.loads(line) for line in (run / "evaluation.jsonl").read_text().splitlines()]
+    assert len(rows) == 2
+    for row in rows:
+        assert row["return_mean/prior"] >= 0
+        assert row["return_stderr/prior"] >= 0
+    assert "mean return, prior alone" in (run / "report.html").read_text()
+
+
+def test_another_planner_searches_in_its_latents(run: Path, tmp_path: Path) -> None:
+    opened = load(run)
+    policy = planning(opened.spec, load=trained, run=str(run), checkpoint="last", planner=Puct(simulations=8))
+    assert isinstance(policy, Searching)
+    assert isinstance(policy.planner, Puct)
+    words = [f"run={run}", "policy=planning", "planner=puct", "planner.simulations=4", "explore=false", "steps=40"]
+    assert command.main(["record", *words, "width=2", f"store={tmp_path / 'store'}"]) == 0
+    with EpisodeStore.open(tmp_path / "store") as store:
+        assert store.steps >= 40
+        assert {POLICY, VALUE} <= set(store.extras)
