@@ -16,6 +16,7 @@ from worldmodels.data.latents import Latents
 from worldmodels.launch.compose import config
 from worldmodels.launch.record import record
 from worldmodels.launch.train import train
+from worldmodels.policy.searching import POLICY, VALUE
 
 QUIET = ["~callback.film", "callback.score.every=1000", "evaluation.episodes=1", "evaluation.limit=20"]
 SMALL_MODEL = [
@@ -97,7 +98,10 @@ RUNS: dict[str, tuple[list[str], int]] = {
         ],
         4,
     ),
-    "muzero": (["+experiment=gumbel_muzero", *REPLAY, *SMALL_SEARCH], 4),
+    "muzero-reanalyzed": (
+        ["+experiment=gumbel_muzero", *REPLAY, *SMALL_SEARCH, "data.refresh=true", "stage.reanalyze.ratio=0.5"],
+        4,
+    ),
     "muzero-prioritised": (
         [
             "+experiment=gumbel_muzero",
@@ -115,7 +119,13 @@ RUNS: dict[str, tuple[list[str], int]] = {
 }
 
 
-WITHIN = ("dqn", "muzero", "dreamer", "dreamer-replayed-atari", "dreamer-carried-procgen", "world-model")
+WITHIN = ("dqn", "muzero-reanalyzed", "dreamer", "dreamer-replayed-atari", "dreamer-carried-procgen", "world-model")
+
+
+TOLD = {  # of every step, beside the store
+    "dreamer": {"deter": ArraySpec((24,), "float16"), "stoch": ArraySpec((2,), "uint8")},
+    "muzero": {POLICY: ArraySpec((3,), "float32"), VALUE: ArraySpec((), "float32")},
+}
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -124,13 +134,15 @@ def state(folder: Path) -> dict[str, Any]:
     kept = {name: loaded[name] for name in ("state_dict", "optimizer_states", "global_step")}
     data = dict(loaded["Data"])
     if "known" in data.get("recall", {}):
-        data["recall"] = beliefs(folder, data["recall"])
+        data["recall"] = beliefs(
+            folder, data["recall"], TOLD["muzero" if "muzero" in folder.parent.name else "dreamer"]
+        )
     return kept | {"data": data}
 
 
-def beliefs(folder: Path, seen: dict[str, Any]) -> list[Any]:
+def beliefs(folder: Path, seen: dict[str, Any], arrays: dict[str, ArraySpec]) -> list[Any]:
     """What a checkpoint knows of every row, wherever it lies; that depends on how many checkpoints were cut."""
-    table = Latents(folder / "beliefs", {"deter": ArraySpec((24,), "float16"), "stoch": ArraySpec((2,), "uint8")})
+    table = Latents(folder / "beliefs", arrays)
     table.restore(seen)
     values, known = table.get(np.arange(seen["rows"]))
     table.close()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from worldmodels.nn.mlp import MLP
 SPEC = EnvSpec("tiny", {"grid": ArraySpec((6, 6, 3), "bool", "planes")}, action_size=4)
 
 
-def make(spec: EnvSpec = SPEC, **options: str) -> MuZero:
+def make(spec: EnvSpec = SPEC, **options: Any) -> MuZero:
     torch.manual_seed(0)
     head = partial(TransformedHead, units=8, bins=21, limit=5.0)
     made = MuZero(
@@ -26,10 +27,7 @@ def make(spec: EnvSpec = SPEC, **options: str) -> MuZero:
         partial(VectorRepresentation, encoder=partial(Encoder, depth=4, multipliers=[1]), size=16),
         partial(VectorDynamics, units=8),
         Flat,
-        head,
-        head,
-        partial(MLP, width=8, depth=1),
-        **options,  # pyright: ignore[reportArgumentType]
+        **{"reward": head, "value": head, "prior": partial(MLP, width=8, depth=1), **options},
     )
     for p in made.parameters():  # heads begin at zero
         p.data.add_(0.3 * torch.randn_like(p))
@@ -97,6 +95,11 @@ def test_before_it_learns_it_expects_nothing_and_prefers_nothing() -> None:
 def test_a_belief_maps_as_others_do() -> None:
     belief = LatentBelief(torch.ones(2, 3))
     assert torch.equal(belief.map(lambda x: 2 * x).latent, torch.full((2, 3), 2.0))
+
+
+def test_a_model_that_lacks_a_head_names_it() -> None:
+    with pytest.raises(ConfigError, match=r"without a head for value and prior[\s\S]*or one for q"):
+        make(value=None, prior=None)
 
 
 def test_continuous_actions_are_refused() -> None:

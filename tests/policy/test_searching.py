@@ -21,7 +21,13 @@ from worldmodels.policy.planning import planning
 from worldmodels.policy.searching import POLICY, VALUE, Searching
 
 BRIEF = ["budget.updates=2", "data.updates=2", "data.warmup=200", "data.sampler.batch=4", "evaluation.episodes=2"]
-SMALL = ["model.representation.size=16", "model.dynamics.units=16", "planner.simulations=3", "data.width=4", "data.piece=2"]
+SMALL = [
+    "model.representation.size=16",
+    "model.dynamics.units=16",
+    "planner.simulations=3",
+    "data.width=4",
+    "data.piece=2",
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +37,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch, unwatched():
         patch.chdir(place)
         words = ["+experiment=gumbel_muzero", *BRIEF, *SMALL, "evaluation.limit=20", "callback.score.every=1"]
-        assert command.main(["train", *words, "callback.score.episodes=1", "callback.score.limit=20", "name=small"]) == 0
+        assert (
+            command.main(["train", *words, "callback.score.episodes=1", "callback.score.limit=20", "name=small"]) == 0
+        )
     return place / "runs" / "gumbel_muzero" / "small"
 
 

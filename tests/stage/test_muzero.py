@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
+from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.data.replay import Replay
 from worldmodels.data.sampler import Uniform
@@ -23,6 +25,7 @@ from worldmodels.planner.gumbel import Gumbel
 from worldmodels.policy.searching import POLICY, VALUE
 from worldmodels.stage.consistency import Cosine
 from worldmodels.stage.muzero import MuZero, Scales
+from worldmodels.stage.reanalyze import Reanalyze
 
 SPEC = EnvSpec("v", {"vector": ArraySpec((3,), "float32")}, 4)
 K, N = 3, 2
@@ -42,9 +45,15 @@ def model() -> Callable[[EnvSpec], muzero.MuZero]:
     )
 
 
+def q_model() -> Callable[[EnvSpec], muzero.MuZero]:
+    head = partial(TransformedHead, units=8, bins=21, limit=5.0)
+    return partial(model(), value=None, prior=None, q=head)
+
+
 def learner(**options: Any) -> MuZero:
     torch.manual_seed(0)
-    stage = MuZero(SPEC, model(), Gumbel(simulations=2), unroll=K, n_step=N, discount=0.9, **options)
+    options = {"model": model(), "unroll": K, "n_step": N, "discount": 0.9, **options}
+    stage = MuZero(SPEC, planner=Gumbel(simulations=2), **options)
     for p in stage.parameters():  # heads begin at zero
         p.data.add_(0.3 * torch.randn_like(p))
     return stage
@@ -116,15 +125,16 @@ def test_targets_are_those_that_one_would_work_out_by_hand() -> None:
         for k in range(K):
             assert bool(found.paid[b, k]) == (k < steps or over)
             assert float(found.reward[b, k]) == (float(batch.reward[b, k]) if k < steps else 0.0)
-            if k < steps:
-                assert int(found.action[b, k]) == int(batch.action[b, k])
+        for k in range(min(K + 1, steps)):
+            assert int(found.action[b, k]) == int(batch.action[b, k])
     assert 0 < float(found.worth.float().mean()) < 1
     assert 0 < float(found.decided.float().mean()) < 1
 
 
 @torch.no_grad()
 def test_losses_are_those_of_the_naive_loop() -> None:
-    stage, batch = learner(consistency=partial(Cosine, hidden=8, projection=5)), windows()
+    scales = Scales(entropy=0.3)
+    stage, batch = learner(consistency=partial(Cosine, hidden=8, projection=5), scales=scales), windows()
     torch.manual_seed(3)
     losses, _ = stage.losses(batch)
     torch.manual_seed(3)
@@ -149,10 +159,98 @@ def test_losses_are_those_of_the_naive_loop() -> None:
             if targets.decided[b, k]:
                 chosen = net.prior(latent).log_softmax(-1)
                 total["policy"] -= share * float((targets.policy[b, k] * chosen).sum())
-    scales = Scales()
+                total["entropy"] += share * float((chosen.exp() * chosen).sum())
     for name, value in losses.items():
         assert float(value) == pytest.approx(getattr(scales, name) * total[name] / len(batch.mask), rel=1e-5), name
-    assert set(losses) == {"value", "policy", "reward", "consistency"}
+    assert set(losses) == set(vars(scales)) - {"gradient"}
+
+
+def test_a_slow_copy_of_the_model_is_bootstrapped_from_instead() -> None:
+    """And then the last observation counts, which nobody searched from, unless the world has ended there."""
+    stage, batch = learner(target={"every": 2}), windows()
+    assert stage.slow is not None
+    slow = stage.slow.module
+    found, going = stage.targets(batch), ~batch.terminated.any(1)
+    for b in range(len(batch.mask)):
+        steps = int(batch.mask[b].sum())
+        for k in range(min(K + 1, steps)):
+            end = min(k + N, steps)
+            total = sum(0.9 ** (t - k) * float(batch.reward[b, t]) for t in range(k, end))
+            if end < steps or going[b]:
+                total += 0.9 ** (end - k) * float(slow.value(slow.encode({"vector": batch.obs["vector"][b, end]})))
+            assert float(found.value[b, k]) == pytest.approx(total, abs=1e-5), (b, k)
+        for k in range(steps, K + 1):
+            assert bool(found.worth[b, k]) != bool(going[b])
+            assert going[b] or float(found.value[b, k]) == 0.0
+    before = stage.model.value(stage.model.encode(batch.obs)).detach()
+    assert not torch.equal(before, slow.value(slow.encode(batch.obs)))
+    for _ in range(2):
+        stage.after_update()
+    assert torch.equal(before, slow.value(slow.encode(batch.obs)))
+
+
+@torch.no_grad()
+def test_values_of_actions_learn_from_what_was_done() -> None:
+    stage, batch = learner(model=q_model()), windows()
+    torch.manual_seed(3)
+    losses, _ = stage.losses(batch)
+    torch.manual_seed(3)
+    targets, net, total = stage.targets(batch), stage.model, 0.0
+    for b in range(len(batch.mask)):
+        latent = net.encode({"vector": batch.obs["vector"][b, 0]})
+        for k in range(K + 1):
+            if k:
+                latent = net.advance(latent, F.one_hot(targets.action[b, k - 1], 4).float())
+            if targets.worth[b, k]:
+                told = net.told("q", latent)[targets.action[b, k]]
+                loss = net.heads["q"].loss(told, targets.value[b, k])
+                total += (1.0 if k == 0 else 1 / K) * float(loss)
+    assert float(losses["value"]) == pytest.approx(0.25 * total / len(batch.mask), rel=1e-5)
+    assert "policy" not in losses
+    latent = net.encode(batch.obs)
+    torch.testing.assert_close(net.value(latent), net.prior(latent).amax(-1))
+
+
+def test_without_imagination_it_is_plain_q_learning() -> None:
+    stage = learner(model=q_model(), unroll=0, target={})
+    losses, watched = stage.losses(windows())
+    assert float(losses["reward"].detach()) == 0.0
+    losses["value"].backward()
+    assert all(p.grad is None for p in stage.model.dynamics.parameters())
+    assert torch.isfinite(torch.stack(list(watched.values()))).all()
+
+
+def test_what_is_searched_anew_with_the_same_weights_is_what_a_search_finds() -> None:
+    stage, batch = learner(reanalyze=Reanalyze(ratio=0.5)), windows()
+    stage.losses(batch)
+    told = stage.beliefs()
+    half = round(len(batch.mask) / 2)
+    assert told["known"][:half].equal(batch.mask[:half])
+    assert not told["known"][half:].any()
+    policy = stage.policy()
+    for b, t in told["known"].nonzero().tolist():
+        obs = {"vector": batch.obs["vector"][b : b + 1, t].numpy()}
+        _, _, found = policy.act(obs, np.ones(1, bool), None, explore=False, rng=Rng(0, "test"))
+        np.testing.assert_allclose(told[POLICY][b, t], found[POLICY][0], atol=1e-5)
+        np.testing.assert_allclose(told[VALUE][b, t], found[VALUE][0], atol=1e-5)
+    elsewhere = ~told["known"]
+    assert torch.equal(told[POLICY][elsewhere], batch.extras[POLICY][elsewhere])
+    fresh = stage.targets(replace(batch, extras={name: told[name] for name in (POLICY, VALUE)}))
+    torch.manual_seed(3)
+    losses, _ = stage.losses(batch)
+    torch.manual_seed(3)
+    stage.reanalyze = Reanalyze()
+    again, _ = stage.losses(replace(batch, extras={name: told[name] for name in (POLICY, VALUE)}))
+    assert all(torch.equal(losses[name], again[name]) for name in losses)
+    assert bool((fresh.decided >= stage.targets(batch).decided).all())
+    assert not stage.beliefs()
+
+
+def test_what_is_found_anew_must_be_kept() -> None:
+    stage, sampler = learner(reanalyze=Reanalyze(ratio=0.5)), Uniform(length=LENGTH, batch=4, pad=True)
+    with pytest.raises(ConfigError, match=r"data\.refresh=true"):
+        stage.demand(Replay(sampler))
+    stage.demand(Replay(sampler, refresh=True))
 
 
 def test_the_gradient_into_each_imagined_latent_is_halved() -> None:
@@ -161,7 +259,7 @@ def test_the_gradient_into_each_imagined_latent_is_halved() -> None:
     weight = torch.randn(6, generator=torch.Generator().manual_seed(5))
 
     def encoder_gradient(k: int, scale: float) -> torch.Tensor:
-        stage.grad_scale = scale
+        stage.scales = Scales(gradient=scale)
         latents = stage.imagine(batch, action)
         return torch.autograd.grad((latents[:, k] @ weight).sum(), stage.model.representation.out.weight)[0]
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from worldmodels.core.experience import Batch
@@ -114,3 +116,29 @@ class Replayed(Recall):
 
     def close(self) -> None:
         self.latents.close()
+
+
+class Refreshed(Replayed):
+    """Extras of every step that the learner may replace, such as what a search found there: windows have the newest.
+
+    The policy tells them when a step is lived, and the learner whenever it knows better; its `known` (B, T) says where
+    it does. Until a step has any they are 0. MuZero's reanalyze, in place.
+    """
+
+    def recall(self, store: EpisodeStore, batch: Batch) -> Batch:
+        rows = self._rows(store, batch)
+        values, _ = self.latents.get(rows.flatten())
+        newest = {name: torch.from_numpy(value).unflatten(0, rows.shape) for name, value in values.items()}
+        return replace(batch, extras={**batch.extras, **newest})
+
+    def keep(self, store: EpisodeStore, batch: Batch, beliefs: Mapping[str, Tensor]) -> None:
+        if not beliefs:
+            return
+        at = (beliefs["known"].cpu() & batch.mask).numpy()
+        values = {name: beliefs[name].cpu().numpy()[at] for name in self.latents.arrays}
+        self.latents.put(self._rows(store, batch)[at], values)
+
+    def _rows(self, store: EpisodeStore, batch: Batch) -> Int64[np.ndarray, "B T"]:
+        """Where the steps of windows lie; where there are none, those of their last observations."""
+        assert batch.key is not None
+        return self.sampler.rows(store, batch.key)[:, :-1]

@@ -22,7 +22,7 @@ from worldmodels.data.demand import demand_shares
 from worldmodels.data.driver import Driver
 from worldmodels.data.latents import TOLD
 from worldmodels.data.lived import Lived
-from worldmodels.data.recall import Carried, Recall, Replayed
+from worldmodels.data.recall import Carried, Recall, Refreshed, Replayed
 from worldmodels.data.sampler import Uniform
 from worldmodels.data.store import EpisodeStore
 from worldmodels.data.uninformed import Random
@@ -47,7 +47,8 @@ class Replay:
     fraction where several updates share a step. The store takes blocks of `piece` steps of all worlds; until then a
     step can not be drawn, even if its episode is over. With `replay_context` windows begin from what the learner
     believed at their first step, when it was lived or last learned from, instead of blank: DreamerV3's, of which 1 is
-    the only length here. So do they, from the end of the row's window before, with a sampler that carries it on.
+    the only length here. So do they, from the end of the row's window before, with a sampler that carries it on. With
+    `refresh` the policy's extras lie where the learner replaces them when it knows better, and windows have the newest.
     `compress` names observations that are deflated on disk.
     """
 
@@ -59,6 +60,7 @@ class Replay:
     steps_per_update: Rate = 4.0
     updates: Count = 1000  # in an epoch, at whose end checkpoints are cut
     replay_context: Flag = 0
+    refresh: bool = False
     compress: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -68,6 +70,9 @@ class Replay:
                 "one of both",
                 "set data.replay_context=0, or data/sampler=uniform",
             )
+        if self.refresh and self.recalls:
+            found = "data.refresh=true with windows that begin from beliefs"
+            raise ConfigError(found, "one of both", "set data.replay_context=0, data/sampler=uniform or prioritised")
         if self.updates < 1 or self.warmup < 0 or self.steps_per_update < 0:
             found = f"updates={self.updates}, warmup={self.warmup}, steps_per_update={self.steps_per_update}"
             raise ConfigError(
@@ -82,6 +87,11 @@ class Replay:
     def recalls(self) -> bool:
         """Whether windows begin from what the learner believed."""
         return bool(self.replay_context) or self.carries
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what is told of each step is kept where it can be overwritten."""
+        return bool(self.replay_context) or self.refresh
 
     def spec(self, recipe: EnvRecipe | None) -> EnvSpec:
         spec = needed(recipe).spec()
@@ -105,7 +115,7 @@ class ReplayStream(Lived):
         self.plan, self.learner, self.folder = plan, learner, folder
         self.sampler, self.rng = deepcopy(plan.sampler), rng.child("sampler")
         self.policy = learner.policy()
-        if plan.replay_context:
+        if plan.remembers:
             self.policy = cast(Telling, self.policy).telling()
         self.driver = Driver(env, self.policy, rng.child("driver"), piece=plan.piece, source={"policy": "learner"})
         self.owed = 0.0  # env steps not yet taken; below zero, taken in advance
@@ -136,7 +146,7 @@ class ReplayStream(Lived):
             "driver": self.driver.snapshot(),
             "sampler": self.sampler.snapshot(),
             "store": self._opened().snapshot(),
-            **({"recall": self.recall.snapshot()} if self.plan.recalls else {}),
+            **({"recall": self.recall.snapshot()} if self.plan.recalls or self.plan.refresh else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -146,7 +156,7 @@ class ReplayStream(Lived):
         self.store.restore(state["store"])
         self.driver.restore(state["driver"])
         self.sampler.restore(state["sampler"])
-        if self.plan.recalls:
+        if self.plan.recalls or self.plan.refresh:
             self.recall.restore(state["recall"])
 
     def close(self) -> None:
@@ -164,7 +174,7 @@ class ReplayStream(Lived):
         surprise = self.learner.feedback()
         if batch.key is not None and surprise is not None:
             self.sampler.update(batch.key, surprise.detach().cpu())
-        if self.plan.recalls:
+        if self.plan.recalls or self.plan.refresh:
             self.recall.keep(self._opened(), batch, self.learner.beliefs())
 
     def _warm_up(self, store: EpisodeStore) -> None:
@@ -196,9 +206,10 @@ class ReplayStream(Lived):
     def _recall(self) -> Recall:
         if self.plan.carries:
             return Carried()
-        if not self.plan.replay_context:
+        if not self.plan.remembers:
             return Recall()
-        return Replayed(self.folder.with_name("beliefs"), self.driver.extras, cast(Uniform, self.sampler))
+        kind = Refreshed if self.plan.refresh else Replayed
+        return kind(self.folder.with_name("beliefs"), self.driver.extras, cast(Uniform, self.sampler))
 
     def _reopen(self) -> EpisodeStore:
         return EpisodeStore.open(self.folder, write=True, spec=self.driver.spec)

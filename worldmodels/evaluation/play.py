@@ -62,7 +62,7 @@ class Play:
     def compare(
         self, recipe: EnvRecipe, policy: Policy, others: Mapping[str, Policy], *names: str | int
     ) -> dict[str, Any]:
-        """`Summary.to_json` of the policy; of others in the same worlds `return_mean/<name>` and `return_stderr/<name>`."""
+        """The policy's summary as a row; of others `return_mean/<name>`, `return_stderr/<name>` in the same worlds."""
         row = self(recipe, policy, *names).to_json()
         for name, other in others.items():
             found = self(recipe, other, *names).to_json()

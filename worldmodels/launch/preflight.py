@@ -81,13 +81,17 @@ def store_bytes(config: Mapping[str, Any], spec: EnvSpec, beliefs: Collection[Ar
 
 def _beliefs(config: Mapping[str, Any], stage: nn.Module) -> list[ArraySpec]:
     """What is kept of a step's belief, if anything."""
-    if not config["data"].get("replay_context"):
+    if not _remembers(config):
         return []
     return list(told(cast(Any, stage).policy().telling().extras).values())
 
 
 def _what(config: Mapping[str, Any]) -> str:
-    return "episodes and beliefs" if config["data"].get("replay_context") else "episodes"
+    return "episodes and beliefs" if _remembers(config) else "episodes"
+
+
+def _remembers(config: Mapping[str, Any]) -> bool:
+    return bool(config["data"].get("replay_context") or config["data"].get("refresh"))
 
 
 def _device(on_gpu: bool) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from worldmodels.core.belief import Belief, Prediction
@@ -37,7 +37,8 @@ class MuZero(nn.Module):
 
     `representation(spec)` maps observations (..., *) to latents (..., *shape), which it tells as `shape`; `dynamics(
     shape, actions)` follows one-hot actions; `neck(shape)` gives each head its features. With scaling=minmax the
-    numbers of each latent reach from 0 to 1. Rewards are read off the latent of arrival.
+    numbers of each latent reach from 0 to 1. Rewards are read off the latent of arrival. With `q`, values of actions
+    take the place of `value` and `prior`: the best one's is the value, and a search takes them for its prior.
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class MuZero(nn.Module):
         dynamics: Callable[..., nn.Module],
         neck: Callable[..., Any],
         reward: Callable[..., ScalarHead],
-        value: Callable[..., ScalarHead],
-        prior: Callable[..., MLP],
+        value: Callable[..., ScalarHead] | None = None,
+        prior: Callable[..., MLP] | None = None,
+        q: Callable[..., ScalarHead] | None = None,
         *,
         scaling: Scaling = "minmax",
         norm: NormKind = "layer",
@@ -63,15 +65,26 @@ class MuZero(nn.Module):
         self.representation = representation(spec, **style)
         self.shape: tuple[int, ...] = self.representation.shape
         self.dynamics = dynamics(self.shape, spec.action_size, **style)
-        self.necks = nn.ModuleDict({name: neck(self.shape, **style) for name in ("reward", "value", "prior")})
-        size = int(self.necks["reward"].size)  # pyright: ignore[reportArgumentType]
-        self.heads = nn.ModuleDict(
-            {
-                "reward": reward(size, **style),
-                "value": value(size, **style),
-                "prior": prior(size, size_out=spec.action_size, out_scale=0.0, **style),
-            }
-        )
+        made: dict[str, Callable[[int], nn.Module]] = {"reward": lambda size: reward(size, **style)}
+        if q is not None:
+            made["q"] = lambda size: q(size, rows=spec.action_size, **style)
+        elif value is not None and prior is not None:
+            made["value"] = lambda size: value(size, **style)
+            made["prior"] = lambda size: prior(size, size_out=spec.action_size, out_scale=0.0, **style)
+        else:
+            lacking = " and ".join(name for name, head in (("value", value), ("prior", prior)) if head is None)
+            raise ConfigError(
+                f"a model without a head for {lacking}",
+                "heads for value and prior, or one for q",
+                f"leave model.{lacking.partition(' ')[0]} as it is, or set model.q, as model=muzero_q does",
+            )
+        self.necks = nn.ModuleDict({name: neck(self.shape, **style) for name in made})
+        self.heads = nn.ModuleDict({name: make(int(self.necks[name].size)) for name, make in made.items()})  # pyright: ignore[reportArgumentType]
+
+    @property
+    def by_actions(self) -> bool:
+        """Whether it has values of actions instead of a value and a policy."""
+        return "q" in self.heads
 
     def initial(self, batch: int) -> LatentBelief:
         """A belief that the first look replaces."""
@@ -107,8 +120,8 @@ class MuZero(nn.Module):
     def decode(self, belief: LatentBelief) -> Prediction:
         return Prediction(reward=self.reward(belief.latent))
 
-    def told(self, name: str, latent: Float[Tensor, "..."]) -> Float[Tensor, "*batch P"]:
-        """Parameters of a head: reward, value, or prior, whose are logits of actions."""
+    def told(self, name: str, latent: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Parameters of a head: reward, value, prior, whose are logits, or q, whose are (..., A, P)."""
         return self.heads[name](self.necks[name](latent))
 
     def reward(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
@@ -117,9 +130,14 @@ class MuZero(nn.Module):
 
     def value(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """Expected discounted return from there."""
+        if self.by_actions:
+            return self.prior(latent).amax(-1)
         return self._number("value").mean(self.told("value", latent))
 
     def prior(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "*batch A"]:
+        """Logits of a policy; or values of actions, where the model has those."""
+        if self.by_actions:
+            return self._number("q").mean(self.told("q", latent))
         return self.told("prior", latent).float()
 
     def likelihood(
@@ -127,6 +145,14 @@ class MuZero(nn.Module):
     ) -> Float[Tensor, "*batch"]:
         """Loss of the head for reward or value."""
         return self._number(name).loss(self.told(name, latent), target)
+
+    def likelihood_of_action(
+        self, latent: Float[Tensor, "..."], action: Int64[Tensor, "*batch"], target: Float[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        """Loss of the head for q, of one action."""
+        parameters = self.told("q", latent)
+        index = action[..., None, None].expand(*action.shape, 1, parameters.shape[-1])
+        return self._number("q").loss(parameters.gather(-2, index).squeeze(-2), target)
 
     def _number(self, name: str) -> ScalarHead:
         return self.heads[name]  # pyright: ignore[reportReturnType]

@@ -33,12 +33,17 @@ HeadKind = Literal["mse", "symexp_twohot", "transformed_twohot", "categorical"]
 
 
 class ScalarHead(nn.Module):
-    """A number of any size, from features (..., F) by way of parameters (..., K)."""
+    """A number of any size, from features (..., F) by way of parameters (..., K).
+
+    With `rows` it is that many numbers, such as one for each action: parameters (..., rows, K).
+    """
 
     mlp: MLP
+    rows: int | None
 
-    def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch K"]:
-        return self.mlp(feature)
+    def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*rows K"]:
+        parameters = self.mlp(feature)
+        return parameters if self.rows is None else parameters.unflatten(-1, (self.rows, -1))
 
     @abstractmethod
     def loss(self, parameters: Float[Tensor, "*batch K"], target: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -69,9 +74,11 @@ class NormalHead(ScalarHead):
         norm: NormKind = "layer",
         activation: Activation = "elu",
         init: Scheme = "dreamer",
+        rows: Count | None = None,
     ) -> None:
         super().__init__()
-        self.mlp = MLP(size_in, units, layers, 1, norm=norm, activation=activation, init=init)
+        self.rows = rows
+        self.mlp = MLP(size_in, units, layers, rows or 1, norm=norm, activation=activation, init=init)
 
     def loss(self, parameters: Float[Tensor, "*batch 1"], target: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         return (self.mean(parameters) - target.detach().float()).square() / 2
@@ -98,9 +105,12 @@ class TwoHotHead(ScalarHead):
         norm: NormKind = "rms",
         activation: Activation = "silu",
         init: Scheme = "dreamer",
+        rows: Count | None = None,
     ) -> None:
         super().__init__()
-        self.mlp = MLP(size_in, units, layers, bins, norm=norm, activation=activation, out_scale=0.0, init=init)
+        self.rows = rows
+        style: dict[str, Any] = {"norm": norm, "activation": activation, "out_scale": 0.0, "init": init}
+        self.mlp = MLP(size_in, units, layers, (rows or 1) * bins, **style)
         self.bins: Tensor
         self.register_buffer("bins", symexp_bins(bins, limit=limit), persistent=False)
 
@@ -134,9 +144,12 @@ class TransformedHead(ScalarHead):
         norm: NormKind = "rms",
         activation: Activation = "silu",
         init: Scheme = "dreamer",
+        rows: Count | None = None,
     ) -> None:
         super().__init__()
-        self.mlp = MLP(size_in, units, layers, bins, norm=norm, activation=activation, out_scale=0.0, init=init)
+        self.rows = rows
+        style: dict[str, Any] = {"norm": norm, "activation": activation, "out_scale": 0.0, "init": init}
+        self.mlp = MLP(size_in, units, layers, (rows or 1) * bins, **style)
         self.bins: Tensor
         self.register_buffer("bins", linear_bins(-limit, limit, bins), persistent=False)
 
@@ -163,15 +176,18 @@ class SupportHead(ScalarHead):
         norm: NormKind = "layer",
         activation: Activation = "elu",
         init: Scheme = "dreamer",
+        rows: Count | None = None,
     ) -> None:
         super().__init__()
+        self.rows = rows
         if len(support) < 2:
             raise ConfigError(
                 f"head=categorical with support={list(support)}",
                 "at least two values",
                 "list those that occur in model.reward.support",
             )
-        self.mlp = MLP(size_in, units, layers, len(support), norm=norm, activation=activation, init=init)
+        size = (rows or 1) * len(support)
+        self.mlp = MLP(size_in, units, layers, size, norm=norm, activation=activation, init=init)
         self.support: Tensor
         self.register_buffer("support", torch.tensor([float(x) for x in support]), persistent=False)
 
@@ -221,9 +237,11 @@ def scalar_head(
     norm: NormKind = "rms",
     activation: Activation = "silu",
     init: Scheme = "dreamer",
+    rows: Count | None = None,
 ) -> ScalarHead:
     """A head by name; bins and limit are for the two that are two-hot, support is for categorical."""
     style: dict[str, Any] = {"units": units, "layers": layers, "norm": norm, "activation": activation, "init": init}
+    style["rows"] = rows
     if head == "mse":
         return NormalHead(size_in, **style)
     if head == "symexp_twohot":

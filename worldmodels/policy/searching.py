@@ -22,11 +22,29 @@ class Searching:
     """A planner in the latents of a MuZero, for N worlds at once; it shares the model's weights.
 
     Meets `core.protocols.Policy`. Its extras are what there is to learn from a search: see `POLICY` and `VALUE`.
+    `judged` is the search without exploration, where that is another.
     """
 
-    def __init__(self, spec: EnvSpec, model: MuZero, simulator: Simulator, planner: Planner) -> None:
+    def __init__(
+        self,
+        spec: EnvSpec,
+        model: MuZero,
+        simulator: Simulator,
+        planner: Planner,
+        judged: Planner | None = None,
+        *,
+        tells: bool = False,
+    ) -> None:
         self.spec, self.model, self.simulator, self.planner = spec, model, simulator, planner
+        self.judged, self.tells = judged or planner, tells
         self.extras = {POLICY: ArraySpec((spec.action_size,), "float32"), VALUE: ArraySpec((), "float32")}
+        if tells:
+            self.extras = {f"belief.{name}": array for name, array in self.extras.items()}
+            self.extras["belief.known"] = ArraySpec((), "bool")
+
+    def telling(self) -> Searching:
+        """The same, whose words on a step may be replaced later; see `core.protocols.Telling`."""
+        return Searching(self.spec, self.model, self.simulator, self.planner, self.judged, tells=True)
 
     def by(self, planner: Planner) -> Searching:
         """The same with another search."""
@@ -47,6 +65,10 @@ class Searching:
     ) -> tuple[Int64[np.ndarray, " N"], Memory, Obs]:
         device = next(self.model.parameters()).device
         belief = LatentBelief(self.model.encode(to_tensors(obs, device)))
-        plan = self.planner.plan(self.simulator, belief, rng=rng.numpy, explore=explore)
+        planner = self.planner if explore else self.judged
+        plan = planner.plan(self.simulator, belief, rng=rng.numpy, explore=explore)
         told = {POLICY: plan.target.float().cpu().numpy(), VALUE: plan.value.float().cpu().numpy()}
+        if self.tells:
+            told = {f"belief.{name}": value for name, value in told.items()}
+            told["belief.known"] = np.ones(len(plan.action), bool)
         return plan.action.cpu().numpy(), memory, told

@@ -48,6 +48,7 @@ class Stage(L.LightningModule, ABC):
 
     unfit: ClassVar[tuple[type, ...]] = (Rollout,)  # plans of data whose batches it can not learn from
     recalls: ClassVar[bool] = False  # whether it can go on from `Batch.recalled`
+    refreshes: ClassVar[bool] = False  # whether it tells of `beliefs` that replace what was lived
 
     def __init__(self, spec: EnvSpec) -> None:
         super().__init__()
@@ -66,6 +67,9 @@ class Stage(L.LightningModule, ABC):
             fit = " or ".join(f"data={each.__name__.lower()}" for each in PLANS if each not in self.unfit)
             name, data = type(self).__name__, type(plan).__name__.lower()
             raise ConfigError(f"{name} can not learn from data={data}", fit, f"set {fit}")
+        if getattr(plan, "refresh", False) and not self.refreshes:
+            name = type(self).__name__
+            raise ConfigError(f"{name} finds nothing that could be refreshed", "data.refresh=false", "leave it out")
         if getattr(plan, "recalls", False) and not self.recalls:
             raise ConfigError(
                 f"{type(self).__name__} has no beliefs that its data could hand back",
