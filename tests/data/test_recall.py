@@ -210,6 +210,51 @@ def test_what_is_recalled_of_a_step_is_what_was_believed_there_last(tmp_path, ho
     assert not list(tmp_path.glob("episodes/*belief*"))
 
 
+class Refreshing(Remembering):
+    """Knows better of every other step of its windows."""
+
+    def beliefs(self):
+        told = {name: value[:, :-1] for name, value in super().beliefs().items()}
+        known = torch.zeros(told["saw"].shape[:2], dtype=torch.bool)
+        known[:, ::2] = True
+        return {**told, "known": known}
+
+
+@pytest.mark.parametrize("how", [{"pad": True}, {}], ids=str)
+def test_windows_have_the_newest_of_what_was_told_of_each_step(tmp_path, how):
+    world = Dummy(game="dot", size=3, zoom=0, time_limit=7)
+    learner = Refreshing(world.spec())
+    plan = Replay(Uniform(5, 6, **how), 4, piece=3, warmup=40, steps_per_update=4.0, updates=60, refresh=True)
+    made = plan.stream(world, learner, tmp_path, Rng(0))
+    newest: dict[int, int] = {}
+    refreshed = unknown = 0
+    for batch in made:
+        rows = made.sampler.rows(made.store, batch.key)
+        for b, t in batch.mask.nonzero().tolist():
+            when, saw = int(batch.extras["when"][b, t, 0]), batch.extras["saw"][b, t]
+            if not saw.any():
+                unknown += 1  # lived while warming up
+                assert rows[b, t] not in newest
+                continue
+            assert torch.equal(saw, batch.obs["grid"][b, t].flatten().to(torch.uint8))
+            if rows[b, t] in newest:
+                refreshed += 1
+                assert when == newest[rows[b, t]]
+        learner.see(batch)
+        for b, t in batch.mask.nonzero().tolist():
+            if t % 2 == 0:
+                newest[rows[b, t]] = learner.now
+    made.close()
+    assert refreshed > 300
+    assert 0 < unknown < 500
+    assert not list(tmp_path.glob("episodes/*when*"))
+
+
+def test_what_is_refreshed_is_not_where_windows_begin_from(tmp_path):
+    with pytest.raises(ConfigError, match=r"data\.refresh=true with windows that begin from beliefs"):
+        Replay(Uniform(5, 6), refresh=True, replay_context=1)
+
+
 def test_beliefs_are_not_in_the_store_and_their_folder_is_emptied_with_it(tmp_path):
     made, learner = stream(tmp_path, Uniform(5, 6, cross=True), replay_context=1)
     for batch in made:
