@@ -25,7 +25,8 @@ from worldmodels.policy.believing import Believing, Mind
 class Searchable(Protocol):
     """A run in whose model can be searched."""
 
-    spec: EnvSpec
+    @property
+    def spec(self) -> EnvSpec: ...
 
     def by(self, planner: Planner) -> Policy: ...
 

@@ -161,7 +161,7 @@ class MuZero(Stage):
 
     def losses(self, batch: Batch) -> tuple[Scalars, Scalars]:
         if self.training:  # or else the windows are others, to be judged by
-            net = self.model if self.slow is None else cast(muzero.MuZero, self.slow.module)
+            net = self.steady
             batch, self._found = self.reanalyze(batch, net, self._simulator(net), self.planner)
         targets = self.targets(batch)
         latents = self.imagine(batch, targets.action[:, : self.horizon.unroll])
@@ -204,10 +204,13 @@ class MuZero(Stage):
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Targets:
-        if self.slow is None:
-            return targets(batch, self.horizon)
-        slow = self.slow.module
-        return targets(batch, self.horizon, slow.value(slow.encode(batch.obs)))
+        net = self.steady
+        return targets(batch, self.horizon, None if self.slow is None else net.value(net.encode(batch.obs)))
+
+    @property
+    def steady(self) -> muzero.MuZero:
+        """The slow copy of the model, or the model where there is none."""
+        return self.model if self.slow is None else cast(muzero.MuZero, self.slow.module)
 
     @torch.no_grad()
     def watch(self, latents: Float[Tensor, "B M ..."], targets: Targets) -> Scalars:
