@@ -44,9 +44,11 @@ def test_a_stage_without_the_model_that_it_needs_says_so(
     assert "set model=..." in error
 
 
-def test_a_stage_with_a_model_of_another_kind_says_what_goes_together() -> None:
-    with pytest.raises(ConfigError, match=r"stage\.actor\.units is that of model\.recurrence\.hidden.*stage=muzero"):
-        config("count", ["model=muzero"])
+def test_a_stage_with_a_model_of_another_kind_says_what_goes_together(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["count", "model=muzero"]) == 2
+    error = capsys.readouterr().err
+    assert "stage.actor.units is that of model.recurrence.hidden, and there is no model.recurrence.hidden" in error
+    assert "stage=muzero with model=muzero" in error
 
 
 def test_a_run_without_a_model_is_named_as_it_was_typed() -> None:
