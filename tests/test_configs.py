@@ -16,9 +16,16 @@ from worldmodels.launch.arguments import examine
 from worldmodels.launch.compose import conf, config, plain
 
 MIRRORED = ("env", "model", "policy", "planner", "data", "stage", "callback", "evaluation", "analysis")
-PARTS = ("data/sampler", "stage/consistency")  # choices within a choice
+PARTS = (
+    "data/sampler",
+    "stage/consistency",
+    "model/representation",
+    "model/dynamics",
+    "model/neck",
+)  # choices within a choice
 FILES = sorted(path for group in (*MIRRORED, *PARTS) for path in (conf() / group).glob("*.yaml"))
-LATE = {"spec", "shape"}  # what a partial config is given when it is called
+MANNER = {"norm", "activation", "init", "_"}  # what parts of a model are given by the whole, or pass over
+LATE = {"spec", "shape", "actions"}  # what a partial config is given when it is called
 SET = {"among"}  # what streams set of their samplers: the episodes of a split
 # Choices that are other choices of their group with other values.
 PRESETS = [
@@ -60,6 +67,7 @@ def test_a_choice_names_its_module_and_all_its_arguments(path: Path) -> None:
     assert folder == f"worldmodels.{path.relative_to(conf()).parts[0]}"
     assert path.stem in (module, cls.lower()), "a choice is named after its module, or its class if that has several"
     keys, arguments = keywords(tree)
+    arguments -= MANNER - keys if path.parent.parent.name == "model" else set()
     parts = [each for each in tree.get("defaults", ()) if each != "_self_"]
     keys |= {key for part in parts if isinstance(part, dict) for key in part if key.isidentifier()}
     for base in (part for part in parts if isinstance(part, str)):

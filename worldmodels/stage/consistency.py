@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from worldmodels.core.errors import ConfigError
 from worldmodels.core.options import Count, Natural, Rate
 from worldmodels.core.spec import EnvSpec
 from worldmodels.nn.mlp import MLP, Activation, Scheme
@@ -93,6 +94,12 @@ class NCE(Consistency):
         super().__init__()
         style: dict[str, Any] = {"norm": norm, "activation": activation, "init": init}
         self.encoder = encoder(spec, **style)
+        if self.encoder.shape[1:] != shape[1:]:
+            raise ConfigError(
+                f"latents of {shape} and encodings of {self.encoder.shape}",
+                "as many places in both",
+                "leave stage.consistency.encoder as it is",
+            )
         self.temperature, self.use_all_targets, self.axes = temperature, use_all_targets, len(shape)
         self.classifier = MLP(shape[0], self.encoder.shape[0], 1, **{**style, "norm": "none"})
 
