@@ -135,6 +135,8 @@ def believe(
     """
     if not isinstance(model, nn.Module) or not hasattr(model, "observe"):
         raise ConfigError("a stage without a world model", "one with latents", "take a run of stage=dreamer")
+    if not hasattr(model.initial(1), "deter"):  # pyright: ignore[reportCallIssue]
+        raise ConfigError(f"{type(model).__name__} has no h and z", "a recurrent model", "take a run of stage=dreamer")
     parts: list[tuple[int, int, np.ndarray, np.ndarray]] = []
     order = np.argsort(-chosen.count, kind="stable")  # side by side are episodes of about one length
     for group in np.array_split(order, -(-len(order) // WIDTH)):

@@ -6,8 +6,11 @@ worldmodels analyse <analysis> run=<folder> [store=<folder> | play=true] [frames
     worldmodels analyse latent-factors run=runs/dreamer_minatar/mine play=true frames=50000    new episodes
     worldmodels analyse latent-factors run=runs/dreamer_minatar/mine analysis.clusters=[8,12] analysis.scatter=ball_x
 
+    worldmodels analyse search-tree run=runs/gumbel_muzero/mine planner.simulations=32 analysis.step=40
+
 latent-factors   which game variables (places and counts of planes, vectors, extras) can be read from h and z: ridge
                  regression, single features and CCA, on held-out episodes, beside the untrained network; and k-means
+search-tree      why an action was chosen: the tree that a search grew from one moment, with values and visits
 
 The run is restored and stays as it is. Arrays, a CSV, figures and a page are written to <run>/analysis/<analysis>, or
 to out=<folder>. The same question again is answered by what is there; force=true asks anew and moves the old folder
@@ -84,11 +87,23 @@ def _print(outcome: Outcome) -> None:
             cells += [alone["trained"], alone["times_untrained"], alone["times_typical"]]
             table.add_row(name, *map(_number, cells))
         console.print(table)
+    if "root" in found:
+        console.print(f"episode {found['episode']}, step {found['step']}: {found['chosen']}", markup=False)
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        for name in found["root"][0]:
+            table.add_column(name, no_wrap=True, justify="left" if name == "action" else "right")
+        for row in found["root"]:
+            table.add_row(*(_cell(value) for value in row.values()))
+        console.print(table)
     if outcome.old:
         console.print("the same question was answered before; force=true asks anew", markup=False)
     for label, pattern in (("page", "*.html"), ("table", "*.csv"), ("arrays", "*.npz")):
         for path in sorted(outcome.folder.glob(pattern)):
             console.print(f"{label:<7} {path}", markup=False, soft_wrap=True)
+
+
+def _cell(value: Any) -> str:
+    return _number(value) if isinstance(value, float) or value is None else str(value)
 
 
 def _number(value: Any) -> str:

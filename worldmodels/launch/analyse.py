@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from worldmodels.launch.folder import Folder
 from worldmodels.launch.numbers import ANALYSE, demand
 from worldmodels.launch.orderly import orderly
 from worldmodels.launch.restore import Run, load
+from worldmodels.planner.simulator import Simulator
+from worldmodels.stage.stage import Stage
 
 SUMMARY = "summary.json"
 WIDTH = 16  # worlds to play in
@@ -86,7 +88,7 @@ def _run(cfg: DictConfig) -> Run:
     if not all(hasattr(_model(run.stage), verb) for verb in ("encode", "observe", "imagine")):
         raise ConfigError(
             f"{run.folder} trained {type(run.stage).__name__}, which has no world model",
-            "a run whose stage has one, such as stage=dreamer or stage=world_model",
+            "a run whose stage has one, such as stage=dreamer, stage=muzero or stage=world_model",
             "give another run",
         )
     return run
@@ -168,4 +170,14 @@ def _subject(cfg: DictConfig, run: Run, store: EpisodeStore) -> Subject:
 
     played = "new, played by its policy" if cfg.play else str(store.folder)
     origin = {"run": str(run.folder), "checkpoint": cfg.checkpoint, "episodes": played, "seed": cfg.seed}
-    return Subject(f"{run.folder.parent.name}/{run.folder.name}", run.spec, _model(run.stage), untrained, store, origin)
+    title = f"{run.folder.parent.name}/{run.folder.name}"
+    return Subject(title, run.spec, _model(run.stage), untrained, store, origin, _simulator(run.stage))
+
+
+def _simulator(stage: Stage) -> Callable[[torch.Generator], Simulator] | None:
+    """What a search can go through, if the stage learned enough for that."""
+    try:
+        stage.simulator(torch.Generator())
+    except (ConfigError, SpecError):
+        return None
+    return stage.simulator
