@@ -34,10 +34,10 @@ def agents(runs: Sequence[str], checkpoints: Sequence[str], worlds: Sequence[str
     ]
 
 
-def trained(run: str, checkpoint: str) -> Searchable:
+def trained(run: str, checkpoint: str, candidates: int | None = None) -> Searchable:
     """ConfigError, or SpecError, unless its stage learned a model that can be searched."""
     stage = load(run, checkpoint).stage
-    stage.simulator(torch.Generator())
+    stage.simulator(torch.Generator(), candidates)
     policy = stage.policy()
     if isinstance(policy, Searching):
         return policy

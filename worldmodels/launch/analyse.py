@@ -175,7 +175,7 @@ def _subject(cfg: DictConfig, run: Run, store: EpisodeStore) -> Subject:
 
 
 def _simulator(stage: Stage) -> Callable[[torch.Generator], Simulator] | None:
-    """What a search can go through, if the stage learned enough for that."""
+    """What a search can go through, if the stage learned enough for that, and actions are numbered."""
     try:
         stage.simulator(torch.Generator())
     except (ConfigError, SpecError):

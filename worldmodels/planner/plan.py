@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from torch import Tensor
 
 from worldmodels.core.errors import ConfigError, SpecError
@@ -34,7 +34,7 @@ class Noise:
 class Plan:
     """What B searches found. Tensors lie where the trees do: on the CPU if compiled, else beside the model."""
 
-    action: Int64[Tensor, " B"]  # what to do now
+    action: Shaped[Tensor, "B *D"]  # what to do now: numbers (B,), or vectors where actions are continuous
     visits: Int64[Tensor, "B A"]  # simulations that began with each action; they sum to the number of simulations
     value: Float64[Tensor, " B"]  # of the root after the search, in the units of the rewards
     q: Float64[Tensor, "B A"]  # of each action at the root; the mixed value where it was never visited
@@ -44,7 +44,10 @@ class Plan:
 
 @runtime_checkable
 class Planner(Protocol):
-    """Chooses actions by looking ahead with a model."""
+    """Chooses actions by looking ahead with a model. `candidates`: how many continuous actions it chooses among."""
+
+    @property
+    def candidates(self) -> int | None: ...
 
     def plan(
         self,
@@ -67,6 +70,10 @@ class TreePlanner(ABC):
 
     simulations: int
     backend: Backend
+
+    @property
+    def candidates(self) -> int | None:
+        return None
 
     def __post_init__(self) -> None:
         require(self.simulations >= 0, f"simulations={self.simulations}", "at least 0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -55,6 +55,13 @@ class Simulator:
     recurrent: Callable[[Latent, Int64[Tensor, " B"]], Move]
 
 
+class Drawn(NamedTuple):
+    """A latent of a world with continuous actions, and the candidates that were drawn there."""
+
+    belief: Latent
+    action: Float[Tensor, "B K D"]
+
+
 def from_model(
     model: WorldModel[B_],
     heads: Mapping[str, Callable[[B_], Tensor]],
@@ -70,24 +77,62 @@ def from_model(
     from there (B,), is 1 where it is missing. actions: how many, A. rng: of what the model draws while imagining.
     Raises SpecError.
     """
-    lacking = [name for name in ("reward", "value", "prior") if name not in heads]
-    if lacking:
-        raise SpecError(
-            f"a model without a head for {' and '.join(lacking)}; it has {', '.join(heads) or 'none'}",
-            "heads for reward, value and prior, and for cont where worlds end",
-            "search in a model whose stage learned them, such as stage=dreamer or stage=muzero",
-        )
+    _demand(heads, ("reward", "value", "prior"))
 
     def root(belief: B_) -> Root:
         return Root(belief, heads["prior"](belief), heads["value"](belief))
 
     def recurrent(belief: B_, action: Int64[Tensor, " B"]) -> Move:
         after = model.imagine(belief, F.one_hot(action, actions).float(), rng=rng)
-        reward = heads["reward"](after)
-        cont = heads["cont"](after) if "cont" in heads else torch.ones_like(reward)
-        return Move(after, reward, discount * cont, heads["prior"](after), heads["value"](after))
+        reward, going = _paid(heads, after)
+        return Move(after, reward, discount * going, heads["prior"](after), heads["value"](after))
 
     return Simulator(root, recurrent)
+
+
+def from_candidates(
+    model: WorldModel[B_],
+    heads: Mapping[str, Callable[[B_], Tensor]],
+    draw: Callable[[B_], Float[Tensor, "B K D"]],
+    *,
+    discount: float,
+    rng: torch.Generator | None = None,
+) -> Simulator:
+    """The same where actions are vectors: `draw` gives K candidates at a belief, for `planner.sampled` to search among.
+
+    Their prior is uniform, as they are draws of the policy. Latents are `Drawn`.
+    """
+    _demand(heads, ("reward", "value"))
+
+    def root(belief: B_) -> Root:
+        action = draw(belief)
+        return Root(Drawn(belief, action), action.new_zeros(action.shape[:2]), heads["value"](belief))
+
+    def recurrent(latent: Drawn, chosen: Int64[Tensor, " B"]) -> Move:
+        rows = torch.arange(len(chosen), device=chosen.device)
+        after = model.imagine(latent.belief, latent.action[rows, chosen], rng=rng)
+        action = draw(after)
+        reward, going = _paid(heads, after)
+        prior = action.new_zeros(action.shape[:2])
+        return Move(Drawn(after, action), reward, discount * going, prior, heads["value"](after))
+
+    return Simulator(root, recurrent)
+
+
+def _paid(heads: Mapping[str, Callable[[Any], Tensor]], after: Any) -> tuple[Tensor, Tensor]:
+    """Reward on arrival, and the probability that the world goes on."""
+    reward = heads["reward"](after)
+    return reward, heads["cont"](after) if "cont" in heads else torch.ones_like(reward)
+
+
+def _demand(heads: Mapping[str, Any], needed: Sequence[str]) -> None:
+    lacking = [name for name in needed if name not in heads]
+    if lacking:
+        raise SpecError(
+            f"a model without a head for {' and '.join(lacking)}; it has {', '.join(heads) or 'none'}",
+            "heads for reward, value and prior, and for cont where worlds end",
+            "search in a model whose stage learned them, such as stage=dreamer or stage=muzero",
+        )
 
 
 def check_shapes(answer: Root | Move, shape: tuple[int, int], who: str) -> None:

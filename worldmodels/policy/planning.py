@@ -9,13 +9,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Bool
-from torch.nn import functional as F
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Obs
 from worldmodels.core.protocols import Policy
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
+from worldmodels.model.unroll import as_vector
 from worldmodels.planner.plan import Planner
 from worldmodels.planner.simulator import Simulator
 from worldmodels.policy.believing import Believing, Mind
@@ -36,7 +36,7 @@ class Trained:
     """What a run offers to a search: a policy that believes, and its model as a simulator, given what to draw from."""
 
     policy: Believing
-    simulator: Callable[[torch.Generator], Simulator]
+    simulator: Callable[[torch.Generator, int | None], Simulator]
 
     @property
     def spec(self) -> EnvSpec:
@@ -65,15 +65,16 @@ class Planning(Believing):
         self, obs: Obs, first: Bool[np.ndarray, " N"], memory: Mind, *, explore: bool, rng: Rng
     ) -> tuple[np.ndarray, Mind, Obs]:
         belief = self.believe(obs, first, memory, rng)
-        plan = self.planner.plan(self.trained.simulator(rng.torch), belief, rng=rng.numpy, explore=explore)
-        chosen = F.one_hot(plan.action, self.spec.action_size).float().to(self.device)
+        simulator = self.trained.simulator(rng.torch, self.planner.candidates)
+        plan = self.planner.plan(simulator, belief, rng=rng.numpy, explore=explore)
+        chosen = as_vector(self.spec, plan.action).to(self.device)
         return plan.action.cpu().numpy(), (belief, chosen), self._told(belief) if self.extras else {}
 
 
 def planning(
     spec: EnvSpec,
     *,
-    load: Callable[[str, str], Searchable],
+    load: Callable[[str, str, int | None], Searchable],
     run: str | None,
     checkpoint: str,
     planner: Planner,
@@ -85,7 +86,7 @@ def planning(
             "a trained world model to search in",
             "set run=<folder>, or policy.run=<folder> beside env=<name>",
         )
-    trained = load(run, checkpoint)
+    trained = load(run, checkpoint, planner.candidates)
     if found := trained.spec.differences(spec):
         raise ConfigError(
             f"{run} was trained in another world than {spec.name}:\n    " + "\n    ".join(found),

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.core.experience import Batch
@@ -123,6 +125,13 @@ class Dreamer(WorldModel):
             "value": lambda belief: critic.mean(critic(belief.feature)),
             "prior": lambda belief: actor(belief.feature),
         }
+
+    def propose(self, belief: RSSMBelief, count: int, rng: torch.Generator) -> Float[Tensor, "B K D"]:
+        """The actor's mode, and draws of it."""
+        parameters = self.actor(belief.feature)
+        many = parameters[:, None].expand(-1, count - 1, -1)
+        chosen = torch.cat([self.actor.mode(parameters)[:, None], self.actor.sample(many, rng)], 1)
+        return chosen.clamp(-1, 1)  # as the world will take them
 
     def after_update(self) -> None:
         self.slow_critic.update(self.critic)

@@ -35,7 +35,7 @@ from worldmodels.stage.consistency import Consistency, Seen
 from worldmodels.stage.optim import Optim
 from worldmodels.stage.reanalyze import Reanalyze
 from worldmodels.stage.search_targets import Horizon, Targets, targets
-from worldmodels.stage.stage import Group, Scalars, Stage
+from worldmodels.stage.stage import Group, Scalars, Stage, demand_kind
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ class MuZero(Stage):
             found = f"stage.reanalyze.ratio={self.reanalyze.ratio}, and what is found is not kept"
             raise ConfigError(found, "data.refresh=true", "set both, or neither")
 
-    def simulator(self, rng: torch.Generator) -> Simulator:
+    def simulator(self, rng: torch.Generator, candidates: int | None = None) -> Simulator:
+        demand_kind(self.spec, candidates)
         return self._simulator(self.model, rng)
 
     def _simulator(self, model: muzero.MuZero, rng: torch.Generator | None = None) -> Simulator:

@@ -88,8 +88,11 @@ class Stage(L.LightningModule, ABC):
         """Lesser ways to act that are scored beside the policy, by name, such as the same without its search."""
         return {}
 
-    def simulator(self, rng: torch.Generator) -> Simulator:  # noqa: ARG002 (for those that draw)
-        """The world model that was learned, for a planner to search in; roots are its beliefs."""
+    def simulator(self, rng: torch.Generator, candidates: int | None = None) -> Simulator:  # noqa: ARG002
+        """The world model that was learned, for a planner to search in; roots are its beliefs.
+
+        rng: of what it draws. candidates: how many continuous actions are drawn at a node; None if they are numbered.
+        """
         raise ConfigError(
             f"{type(self).__name__} learns no world model",
             "a stage that learns how the world goes on, rewards, values and a policy",
@@ -166,3 +169,12 @@ class Stage(L.LightningModule, ABC):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         self.after_update()
+
+
+def demand_kind(spec: EnvSpec, candidates: int | None) -> None:
+    """ConfigError unless continuous actions are drawn, and numbered ones are not."""
+    if spec.discrete == (candidates is None):
+        return
+    kind, planners = ("numbered", "gumbel, puct") if spec.discrete else ("continuous", "sampled")
+    found = f"{spec.name} has {kind} actions"
+    raise ConfigError(found, f"a search for such, planner={planners}", f"set planner={planners.partition(',')[0]}")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldmodels.core.errors import ConfigError
@@ -19,11 +20,11 @@ from worldmodels.model.recall import keep
 from worldmodels.model.rssm import RSSM, RSSMBelief
 from worldmodels.nn.probe import Probes
 from worldmodels.ops.squash import clip_rewards
-from worldmodels.planner.simulator import Simulator, from_model
+from worldmodels.planner.simulator import Simulator, from_candidates, from_model
 from worldmodels.stage.freeze import freeze as turn_off
 from worldmodels.stage.model_loss import Learned, ModelLoss, learn, watch
 from worldmodels.stage.optim import Optim
-from worldmodels.stage.stage import Group, Scalars, Stage
+from worldmodels.stage.stage import Group, Scalars, Stage, demand_kind
 
 
 class WorldModel(Stage):
@@ -93,10 +94,22 @@ class WorldModel(Stage):
         """The world model's loss of each window of the last batch (B,)."""
         return self._surprise
 
-    def simulator(self, rng: torch.Generator) -> Simulator:
-        if not self.spec.discrete:
-            raise ConfigError(f"{self.spec.name} has continuous actions", "numbered actions", "search in another run")
-        return from_model(self.model, self.heads(), actions=self.spec.action_size, discount=self.discount, rng=rng)
+    def simulator(self, rng: torch.Generator, candidates: int | None = None) -> Simulator:
+        demand_kind(self.spec, candidates)
+        model, heads, discount = self.model, self.heads(), self.discount
+        if candidates is None:
+            return from_model(model, heads, actions=self.spec.action_size, discount=discount, rng=rng)
+
+        def draw(belief: RSSMBelief) -> Tensor:
+            return self.propose(belief, candidates, rng)
+
+        return from_candidates(model, heads, draw, discount=discount, rng=rng)
+
+    def propose(self, belief: RSSMBelief, count: int, rng: torch.Generator) -> Float[Tensor, "B K D"]:  # noqa: ARG002
+        """So many actions that may be good at each of B beliefs."""
+        raise ConfigError(
+            f"{type(self).__name__} has no policy to draw from", "an actor", "search in a run of stage=dreamer"
+        )
 
     @property
     def discount(self) -> float:
