@@ -27,7 +27,7 @@ from worldmodels.launch.build import build_stage
 from worldmodels.launch.compose import config, make
 from worldmodels.stage.stage import Stage
 
-UPDATES, STEPS = 40, 100
+UPDATES, STEPS = 30, 60
 CONSISTENCIES = {
     "cosine": ["stage/consistency=cosine"],
     "nce": ["stage/consistency=nce"],

@@ -17,11 +17,13 @@ from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.data.replay import Replay
 from worldmodels.data.sampler import Uniform
 from worldmodels.model import muzero
+from worldmodels.model.muzero import LatentBelief
 from worldmodels.model.vector import Flat, VectorDynamics, VectorRepresentation
 from worldmodels.nn.encoder import Encoder
 from worldmodels.nn.heads import TransformedHead
 from worldmodels.nn.mlp import MLP
 from worldmodels.planner.gumbel import Gumbel
+from worldmodels.planner.simulator import from_model
 from worldmodels.policy.searching import POLICY, VALUE
 from worldmodels.stage.consistency import Cosine
 from worldmodels.stage.muzero import MuZero, Scales
@@ -149,13 +151,15 @@ def test_losses_are_those_of_the_naive_loop() -> None:
             if k:
                 latent = net.advance(latent, F.one_hot(targets.action[b, k - 1], 4).float())
                 if targets.paid[b, k - 1]:
-                    total["reward"] += share * float(net.likelihood("reward", latent, targets.reward[b, k - 1]))
+                    told = net.told("reward", latent)
+                    total["reward"] += share * float(net.number("reward").loss(told, targets.reward[b, k - 1]))
                 if targets.seen[b, k]:
                     real = compare.projector(net.encode({"vector": batch.obs["vector"][b, k]}))
                     guess = compare.predictor(compare.projector(latent))
                     total["consistency"] += share * (1 - float(F.cosine_similarity(guess, real, dim=0)))
             if targets.worth[b, k]:
-                total["value"] += share * float(net.likelihood("value", latent, targets.value[b, k]))
+                told = net.told("value", latent)
+                total["value"] += share * float(net.number("value").loss(told, targets.value[b, k]))
             if targets.decided[b, k]:
                 chosen = net.prior(latent).log_softmax(-1)
                 total["policy"] -= share * float((targets.policy[b, k] * chosen).sum())
@@ -294,6 +298,22 @@ def test_prioritised_replay_is_told_how_wrong_the_first_value_was() -> None:
     for b in range(len(batch.mask)):
         value = stage.model.value(stage.model.encode({"vector": batch.obs["vector"][b, 0]}))
         assert float(told[b]) == pytest.approx(abs(float(value - targets.value[b, 0])), abs=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [model, q_model], ids=["value", "q"])
+def test_its_simulator_says_what_one_made_of_its_heads_would(kind: Any) -> None:
+    stage, batch = learner(model=kind()), windows()
+    net, action = stage.model, torch.arange(len(batch.mask)) % 4
+    belief = LatentBelief(net.encode({"vector": batch.obs["vector"][:, 0]}))
+    heads = {name: lambda at, name=name: getattr(net, name)(at.latent) for name in ("reward", "value", "prior")}
+    plain, quick = from_model(net, heads, actions=4, discount=0.9), stage.simulator(torch.Generator())
+    for one, other in zip(quick.root(belief)[1:], plain.root(belief)[1:], strict=True):
+        torch.testing.assert_close(one, other)
+    moves = (quick.recurrent(belief, action), plain.recurrent(belief, action))
+    torch.testing.assert_close(moves[0].latent.latent, moves[1].latent.latent)
+    for one, other in zip(moves[0][1:], moves[1][1:], strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_what_does_not_go_with_it_is_refused_when_it_is_made() -> None:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldmodels.core.belief import Belief, Prediction
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.spec import EnvSpec
-from worldmodels.nn.heads import ScalarHead
+from worldmodels.nn.heads import ScalarHead, TransformedHead
 from worldmodels.nn.mlp import MLP, Activation, Scheme
 from worldmodels.nn.norm import NormKind
 
@@ -126,35 +126,31 @@ class MuZero(nn.Module):
 
     def reward(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """Expected, of arriving there."""
-        return self._number("reward").mean(self.told("reward", latent))
+        return self.number("reward").mean(self.told("reward", latent))
 
     def value(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """Expected discounted return from there."""
         if self.by_actions:
             return self.prior(latent).amax(-1)
-        return self._number("value").mean(self.told("value", latent))
+        return self.number("value").mean(self.told("value", latent))
 
     def prior(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "*batch A"]:
         """Logits of a policy; or values of actions, where the model has those."""
         if self.by_actions:
-            return self._number("q").mean(self.told("q", latent))
+            return self.number("q").mean(self.told("q", latent))
         return self.told("prior", latent).float()
 
-    def likelihood(
-        self, name: str, latent: Float[Tensor, "..."], target: Float[Tensor, "*batch"]
-    ) -> Float[Tensor, "*batch"]:
-        """Loss of the head for reward or value."""
-        return self._number(name).loss(self.told(name, latent), target)
+    def foretell(self, latent: Float[Tensor, "..."]) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"], Tensor]:
+        """Reward, value and prior (..., A), with one look at the two numbers where their heads are alike."""
+        reward, value = self.heads["reward"], self.heads["q" if self.by_actions else "value"]
+        alike = isinstance(reward, TransformedHead) and isinstance(value, TransformedHead) and not self.by_actions
+        if not (alike and len(reward.bins) == len(value.bins) and reward.limit == value.limit):
+            return self.reward(latent), self.value(latent), self.prior(latent)
+        both = reward.mean(torch.stack([self.told("reward", latent), self.told("value", latent)]))
+        return both[0], both[1], self.prior(latent)
 
-    def likelihood_of_action(
-        self, latent: Float[Tensor, "..."], action: Int64[Tensor, "*batch"], target: Float[Tensor, "*batch"]
-    ) -> Float[Tensor, "*batch"]:
-        """Loss of the head for q, of one action."""
-        parameters = self.told("q", latent)
-        index = action[..., None, None].expand(*action.shape, 1, parameters.shape[-1])
-        return self._number("q").loss(parameters.gather(-2, index).squeeze(-2), target)
-
-    def _number(self, name: str) -> ScalarHead:
+    def number(self, name: str) -> ScalarHead:
+        """The head for reward, value or q: what its parameters cost, and their mean."""
         return self.heads[name]  # pyright: ignore[reportReturnType]
 
     def _scaled(self, latent: Tensor) -> Tensor:

@@ -150,6 +150,7 @@ class TransformedHead(ScalarHead):
         self.rows = rows
         style: dict[str, Any] = {"norm": norm, "activation": activation, "out_scale": 0.0, "init": init}
         self.mlp = MLP(size_in, units, layers, (rows or 1) * bins, **style)
+        self.limit = limit
         self.bins: Tensor
         self.register_buffer("bins", linear_bins(-limit, limit, bins), persistent=False)
 

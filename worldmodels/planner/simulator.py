@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
 from worldmodels.core.belief import Belief
 from worldmodels.core.errors import SpecError, UserError
@@ -78,12 +77,13 @@ def from_model(
     Raises SpecError.
     """
     _demand(heads, ("reward", "value", "prior"))
+    vectors = OneHot(actions)
 
     def root(belief: B_) -> Root:
         return Root(belief, heads["prior"](belief), heads["value"](belief))
 
     def recurrent(belief: B_, action: Int64[Tensor, " B"]) -> Move:
-        after = model.imagine(belief, F.one_hot(action, actions).float(), rng=rng)
+        after = model.imagine(belief, vectors(action), rng=rng)
         reward, going = _paid(heads, after)
         return Move(after, reward, discount * going, heads["prior"](after), heads["value"](after))
 
@@ -117,6 +117,18 @@ def from_candidates(
         return Move(Drawn(after, action), reward, discount * going, prior, heads["value"](after))
 
     return Simulator(root, recurrent)
+
+
+class OneHot:
+    """Numbers of actions (B,) as vectors (B, A); many times as fast as torch's, which looks at all of them first."""
+
+    def __init__(self, actions: int) -> None:
+        self.rows = torch.eye(actions)
+
+    def __call__(self, action: Int64[Tensor, " B"]) -> Float[Tensor, "B A"]:
+        if self.rows.device != action.device:
+            self.rows = self.rows.to(action.device)
+        return self.rows.index_select(0, action)
 
 
 def _paid(heads: Mapping[str, Callable[[Any], Tensor]], after: Any) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,7 @@ from worldmodels.model.muzero import LatentBelief
 from worldmodels.model.unroll import as_vector
 from worldmodels.nn.target import Target
 from worldmodels.planner.plan import TreePlanner
-from worldmodels.planner.simulator import Simulator, from_model
+from worldmodels.planner.simulator import Move, OneHot, Root, Simulator
 from worldmodels.policy.searching import Searching
 from worldmodels.stage.consistency import Consistency, Seen
 from worldmodels.stage.optim import Optim
@@ -107,22 +107,27 @@ class MuZero(Stage):
                 f"{needed} steps for stage.unroll={unroll} and stage.n_step={n}, padded at the end",
                 f"set data.sampler.length={needed} data.sampler.pad=true",
             )
-
         if self.reanalyze.ratio and not plan.refresh:
             found = f"stage.reanalyze.ratio={self.reanalyze.ratio}, and what is found is not kept"
             raise ConfigError(found, "data.refresh=true", "set both, or neither")
 
-    def simulator(self, rng: torch.Generator, candidates: int | None = None) -> Simulator:
+    def simulator(self, rng: torch.Generator, candidates: int | None = None) -> Simulator:  # noqa: ARG002 (draws none)
         demand_kind(self.spec, candidates)
-        return self._simulator(self.model, rng)
+        return self._simulator(self.model)
 
-    def _simulator(self, model: muzero.MuZero, rng: torch.Generator | None = None) -> Simulator:
-        heads: dict[str, Callable[[LatentBelief], Tensor]] = {
-            "reward": lambda belief: model.reward(belief.latent),
-            "value": lambda belief: model.value(belief.latent),
-            "prior": lambda belief: model.prior(belief.latent),
-        }
-        return from_model(model, heads, actions=self.spec.action_size, discount=self.horizon.discount, rng=rng)
+    def _simulator(self, model: muzero.MuZero) -> Simulator:
+        """As `planner.simulator.from_model` would make it, with fewer calls."""
+        vectors, discount = OneHot(self.spec.action_size), self.horizon.discount
+
+        def root(belief: LatentBelief) -> Root:
+            return Root(belief, model.prior(belief.latent), model.value(belief.latent))
+
+        def recurrent(belief: LatentBelief, action: Int64[Tensor, " B"]) -> Move:
+            latent = model.advance(belief.latent, vectors(action))
+            reward, value, prior = model.foretell(latent)
+            return Move(LatentBelief(latent), reward, torch.full_like(reward, discount), prior, value)
+
+        return Simulator(root, recurrent)
 
     def policy(self) -> Searching:
         return Searching(self.spec, self.model, self.simulator(torch.Generator()), self.planner, self.judged)
@@ -166,29 +171,38 @@ class MuZero(Stage):
             batch, self._found = self.reanalyze(batch, net, self._simulator(net), self.planner)
         targets = self.targets(batch)
         latents = self.imagine(batch, targets.action[:, : self.horizon.unroll])
-        each = self.read(latents, targets)
-        told = Scalars()
+        each, told = self.read(latents, targets)
         if self.consistency is not None:
             obs = {name: x[:, : self.horizon.unroll + 1] for name, x in batch.obs.items()}
-            each["consistency"], told = self.consistency(latents, Seen(obs, targets.seen, self.model.encode))
+            each["consistency"], more = self.consistency(latents, Seen(obs, targets.seen, self.model.encode))
+            told |= more
         losses = {name: getattr(self.scales, name) * self.average(x, batch.weight) for name, x in each.items()}
-        if "entropy" in each:
-            told["policy_entropy"] = -each["entropy"].sum() / targets.decided.sum().clamp(min=1)
-        return losses, self.watch(latents.detach(), targets) | told
+        return losses, told
 
-    def read(self, latents: Float[Tensor, "B M ..."], targets: Targets) -> dict[str, Float[Tensor, "B M"]]:
-        """What the heads' words cost at each moment, by their names in `Scales`."""
-        model, arrived = self.model, latents[:, 1:]
-        paid = model.likelihood("reward", arrived, targets.reward) * targets.paid
+    def read(
+        self, latents: Float[Tensor, "B M ..."], targets: Targets
+    ) -> tuple[dict[str, Float[Tensor, "B M"]], Scalars]:
+        """What the heads' words cost at each moment, by their names in `Scales`; and how wrong they are.
+
+        The last is also what prioritised replay is told.
+        """
+        model = self.model
+        reward = model.told("reward", latents[:, 1:])
+        paid = model.number("reward").loss(reward, targets.reward) * targets.paid
         each = {"reward": F.pad(paid, (1, 0))}
         if model.by_actions:
-            return each | {"value": model.likelihood_of_action(latents, targets.action, targets.value) * targets.worth}
-        logits = model.prior(latents).log_softmax(-1)
-        return each | {
-            "value": model.likelihood("value", latents, targets.value) * targets.worth,
-            "policy": -(targets.policy * logits).sum(-1) * targets.decided,
-            "entropy": (logits.exp() * logits).sum(-1) * targets.decided,
-        }
+            head, value = model.number("q"), of_actions(model.told("q", latents), targets.action)
+        else:
+            head, value = model.number("value"), model.told("value", latents)
+            logits = model.prior(latents).log_softmax(-1)
+            each["policy"] = -(targets.policy * logits).sum(-1) * targets.decided
+            each["entropy"] = (logits.exp() * logits).sum(-1) * targets.decided
+        each["value"] = head.loss(value, targets.value) * targets.worth
+        with torch.no_grad():
+            told = self.watch(model.number("reward").mean(reward), head.mean(value), targets)
+        if not model.by_actions:
+            told["policy_entropy"] = -each["entropy"].detach().sum() / targets.decided.sum().clamp(min=1)
+        return each, told
 
     def imagine(self, batch: Batch, action: Int64[Tensor, "B K"]) -> Float[Tensor, "B K+1 ..."]:
         """Latents of the first moment, and of those that the actions lead to."""
@@ -213,12 +227,7 @@ class MuZero(Stage):
         """The slow copy of the model, or the model where there is none."""
         return self.model if self.slow is None else cast(muzero.MuZero, self.slow.module)
 
-    @torch.no_grad()
-    def watch(self, latents: Float[Tensor, "B M ..."], targets: Targets) -> Scalars:
-        """And keep what prioritised replay is to be told."""
-        value, reward = self.model.value(latents), self.model.reward(latents[:, 1:])
-        if self.model.by_actions:
-            value = self.model.prior(latents).gather(-1, targets.action[..., None]).squeeze(-1)
+    def watch(self, reward: Float[Tensor, "B K"], value: Float[Tensor, "B M"], targets: Targets) -> Scalars:
         off = (value - targets.value).abs() * targets.worth
         self._surprise = off[:, 0]
         return {
@@ -227,3 +236,9 @@ class MuZero(Stage):
             "value_error": off[:, -1].sum() / targets.worth[:, -1].sum().clamp(min=1),
             "reward_error": ((reward - targets.reward).abs() * targets.paid).sum() / targets.paid.sum().clamp(min=1),
         }
+
+
+def of_actions(parameters: Float[Tensor, "B M A P"], action: Int64[Tensor, "B M"]) -> Float[Tensor, "B M P"]:
+    """What is told of the actions that were taken."""
+    index = action[..., None, None].expand(*action.shape, 1, parameters.shape[-1])
+    return parameters.gather(-2, index).squeeze(-2)
