@@ -134,8 +134,8 @@ def test_a_dreamer_with_continuous_actions_is_searched_in_its_latents() -> None:
         assert np.array_equal(chosen.numpy(), action)
         return action
 
-    searched = act(Sampled(simulations=12, candidates=5))
+    searched = act(Sampled(simulations=12, samples=5))
     assert searched.shape == (3, 1)
     assert (np.abs(searched) <= 1).all()
     acted, _, _ = actor.act(obs, first, actor.initial(3), explore=False, rng=Rng(0, "test"))
-    np.testing.assert_allclose(act(Sampled(simulations=0, candidates=5)), acted, atol=1e-6)
+    np.testing.assert_allclose(act(Sampled(simulations=0, samples=5)), acted, atol=1e-6)

@@ -82,6 +82,16 @@ class MuZero(nn.Module):
         self.heads = nn.ModuleDict({name: make(int(self.necks[name].size)) for name, make in made.items()})  # pyright: ignore[reportArgumentType]
 
     @property
+    def _alike(self) -> bool:
+        """Whether the heads for reward and value tell their numbers in the same way."""
+        if self.by_actions:
+            return False
+        reward, value = self.number("reward"), self.number("value")
+        if not (isinstance(reward, TransformedHead) and isinstance(value, TransformedHead)):
+            return False
+        return (reward.limit, len(reward.bins)) == (value.limit, len(value.bins))
+
+    @property
     def by_actions(self) -> bool:
         """Whether it has values of actions instead of a value and a policy."""
         return "q" in self.heads
@@ -142,11 +152,9 @@ class MuZero(nn.Module):
 
     def foretell(self, latent: Float[Tensor, "..."]) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"], Tensor]:
         """Reward, value and prior (..., A), with one look at the two numbers where their heads are alike."""
-        reward, value = self.heads["reward"], self.heads["q" if self.by_actions else "value"]
-        alike = isinstance(reward, TransformedHead) and isinstance(value, TransformedHead) and not self.by_actions
-        if not (alike and len(reward.bins) == len(value.bins) and reward.limit == value.limit):
+        if not self._alike:
             return self.reward(latent), self.value(latent), self.prior(latent)
-        both = reward.mean(torch.stack([self.told("reward", latent), self.told("value", latent)]))
+        both = self.number("value").mean(torch.stack([self.told("reward", latent), self.told("value", latent)]))
         return both[0], both[1], self.prior(latent)
 
     def number(self, name: str) -> ScalarHead:

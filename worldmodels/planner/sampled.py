@@ -19,7 +19,7 @@ from worldmodels.planner.simulator import Drawn, Simulator
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled(Puct):
-    """Hubert et al. (2021), "Learning and Planning in Complex Action Spaces": each node has `candidates` actions.
+    """Hubert et al. (2021), "Learning and Planning in Complex Action Spaces": each node has `samples` actions.
 
     All are drawn from the policy there, so their prior is uniform: what is drawn often has many candidates. Difference:
     the first candidate is the policy's mode, so that without simulations it is what is done. The simulator is one that
@@ -27,7 +27,11 @@ class Sampled(Puct):
     `plan.action` are vectors (B, D); `visits`, `q` and `target` are of the candidates, which `candidates_of` tells.
     """
 
-    candidates: Count = 20
+    samples: Count = 20
+
+    @property
+    def candidates(self) -> int:
+        return self.samples
 
     def plan(
         self,
