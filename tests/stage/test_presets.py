@@ -23,7 +23,7 @@ SMALL = [
     "stage.loss.free_bits=0.0",  # or so small latents teach their prior nothing
 ]
 PRESETS = sorted(
-    path.stem for path in (conf() / "stage").glob("*.yaml") if path.stem not in ("dqn", "ppo", "world_model")
+    path.stem for path in (conf() / "stage").glob("*.yaml") if path.stem not in ("dqn", "ppo", "world_model", "muzero")
 )
 
 
