@@ -20,10 +20,11 @@ from worldmodels.env.ale import minimal_actions
 from worldmodels.env.atari import Atari
 from worldmodels.env.minatar import ACTIONS, MinAtar
 from worldmodels.env.mixture import Mixture
+from worldmodels.env.planes import shape_of
 from worldmodels.launch.compose import config, make
 from worldmodels.policy.atari_agents import agent, atari_agents
+from worldmodels.policy.minatar_dqn import MLP, minatar_dqn
 from worldmodels.policy.minatar_dqn import agent as minatar_agent
-from worldmodels.policy.minatar_dqn import minatar_dqn
 
 GAMES = {4: "breakout", 6: "pong", 18: "boxing"}
 
@@ -253,6 +254,20 @@ def test_minatar_files_that_do_not_fit_are_refused(tmp_path, game, told):
     torch.save(minatar_weights(7), tmp_path / "breakout.pt")
     with pytest.raises(ConfigError, match=told):
         minatar_dqn(MinAtar("breakout", actions="full").spec(), files={game: [str(tmp_path / f"{game}.pt")]})
+
+
+def test_a_minatar_file_that_is_called_after_another_game_is_refused(tmp_path):
+    """Asterix has as many planes as Breakout, so that its tensors fit."""
+    path = tmp_path / "asterix_10M.pt"
+    torch.save(MLP(shape_of("none", "asterix")).state_dict(), path)
+    with pytest.raises(ConfigError, match=r"called after asterix[\s\S]*an agent of breakout"):
+        minatar_agent("breakout", path)
+    assert minatar_agent("asterix", path).skill == 10_000_000
+
+
+def test_a_game_without_minatar_files_is_told_where_they_are_published():
+    with pytest.raises(ConfigError, match=r"policy\.files=\{<game>: \[<path>\]\}; \S+"):
+        minatar_dqn(MinAtar("breakout", actions="full").spec(), files={})
 
 
 def test_a_minatar_file_may_be_trusted_as_its_refusal_says(tmp_path):

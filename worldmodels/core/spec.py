@@ -130,6 +130,8 @@ class EnvSpec:
                 found.append(f"obs[{name!r}]: {describe(mine)} here, {describe(its)} there")
         if (self.action_size, self.discrete) != (other.action_size, other.discrete):
             found.append(f"actions: {describe_action(self)} here, {describe_action(other)} there")
+        elif self.action_names and other.action_names and self.action_names != other.action_names:
+            found.append(f"actions: {', '.join(self.action_names)} here, {', '.join(other.action_names)} there")
         return found
 
 

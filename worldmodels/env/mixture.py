@@ -73,7 +73,7 @@ class Mixture(Recipe):
         if any(getattr(first, name) != getattr(spec, name) for name in ("action_size", "discrete", "action_names")):
             unlike.append("actions")
         if not found and first.action_names != spec.action_names:
-            found = [f"actions: {', '.join(first.action_names)} here, {', '.join(spec.action_names)} there"]
+            found = ["actions: named in one, and not in the other"]
         if not found and (first.extras, first.views) != (spec.extras, spec.views):
             found, unlike = ["extras or views differ"], ["extras and views"]
         if found:

@@ -37,6 +37,7 @@ class MLP(nn.Module):
 
 def agent(game: str, path: Path, *, trusted: bool = False) -> Agent:
     """The agent of a file. `skill` is the last number in its name, with k and M; ConfigError if it does not fit."""
+    _demand_own(game, path)
     planes, weights = shape_of("none", game), read(path, trusted=trusted)
     first = weights.get("layer1.weight")
     channels = first.shape[-1] / 100 if isinstance(first, Tensor) and first.dim() == 2 else None
@@ -50,6 +51,18 @@ def agent(game: str, path: Path, *, trusted: bool = False) -> Agent:
     fit(path, weights, net)
     spec = EnvSpec(f"minatar/{game}", {"grid": planes}, len(ACTIONS), action_names=ACTIONS)
     return Agent(Greedy(net, Epsilon(start=0.0, end=0.0)), spec, _skill(path), str(path))
+
+
+def _demand_own(game: str, path: Path) -> None:
+    """ConfigError if file or folder are called after another game: the tensors of some games are alike."""
+    told = re.sub(r"[\W_]", "", f"{path.parent.name}/{path.name}").lower()
+    named = [each for each in GAMES if each.replace("_", "") in told]
+    if named and game not in named:
+        raise ConfigError(
+            f"{path} is called after {' and '.join(named)}",
+            f"an agent of {game}",
+            f"give a file of {game}, or rename this one if it is",
+        )
 
 
 def _skill(path: Path) -> int:
@@ -66,4 +79,4 @@ def minatar_dqn(
     with torch.no_grad():
         there = [(game, path) for game, paths in files.items() for path in found(list(paths), PUBLISHED)]
         agents = [agent(game, path, trusted=trusted) for game, path in there]
-    return Skilled(spec, agents, epsilon=epsilon, do="set policy.files={<game>: [<path>]}")
+    return Skilled(spec, agents, epsilon=epsilon, do=f"set policy.files={{<game>: [<path>]}}; {PUBLISHED}")
