@@ -14,6 +14,7 @@ from worldmodels.core.errors import ConfigError, StoreError
 from worldmodels.core.experience import Batch
 from worldmodels.core.options import Count
 from worldmodels.core.rng import Rng
+from worldmodels.data.online import Online
 from worldmodels.data.store import EpisodeStore
 from worldmodels.data.table import Table
 from worldmodels.data.weights import Weights
@@ -38,6 +39,7 @@ class Uniform:
     one of the same world, unless `mix` lets worlds meet. `among` are the numbers of the episodes to draw from, by
     default all. `balance` draws the world of a mixture first, each equally likely, and then a start in it. `capacity`
     keeps to starts among the last so many steps that were recorded, in whichever episodes: a buffer of that size.
+    `online` serves what was lived last once, before anything is drawn; see `data.online`.
     """
 
     length: Count
@@ -48,8 +50,13 @@ class Uniform:
     mix: bool = False
     balance: bool = False
     capacity: Count | None = None
+    online: bool = False
+    newest: Online = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.newest = Online(self.length)
+        if self.online and self.among is not None:
+            raise ConfigError("online=true for some of the episodes", "all of them", "set data.sampler.online=false")
         if self.length < 1 or self.batch < 1:
             found = f"length={self.length}, batch={self.batch}"
             raise ConfigError(found, "windows of at least one step, and one at a time", "raise them")
@@ -64,6 +71,13 @@ class Uniform:
 
     def keys(self, store: EpisodeStore, rng: Rng) -> Int64[np.ndarray, "B 2"]:
         """Where windows are to begin: episode number and step. Errors as for `sample`."""
+        drawn = self._drawn(store, rng)
+        if not self.online:
+            return drawn
+        served = self.newest.take(store.index.table, self.batch)
+        return np.concatenate([served, drawn[len(served) :]])
+
+    def _drawn(self, store: EpisodeStore, rng: Rng) -> Int64[np.ndarray, "B 2"]:
         latest = self._latest(store.index.table, rng)
         if latest is not None:
             return latest
@@ -91,10 +105,11 @@ class Uniform:
         """Uniform draws do not care."""
 
     def snapshot(self) -> dict[str, Any]:
-        return {}
+        return self.newest.snapshot() if self.online else {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        pass
+        if self.online:
+            self.newest.restore(state)
 
     @property
     def _needed(self) -> int:
@@ -200,8 +215,10 @@ class Prioritised(Uniform):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.balance or self.capacity is not None:
-            found, usual = ("balance=true", "false") if self.balance else (f"capacity={self.capacity}", "null")
+        if self.balance or self.online or self.capacity is not None:
+            found, usual = (f"capacity={self.capacity}", "null")
+            if self.balance or self.online:
+                found, usual = ("balance=true" if self.balance else "online=true", "false")
             do = f"set data.sampler.{found.partition('=')[0]}={usual}"
             raise ConfigError(f"{found} with Prioritised", "draws by priority alone", do)
 

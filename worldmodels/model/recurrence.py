@@ -20,10 +20,11 @@ class Recurrence(nn.Module):
 
     Projections of actions and embeddings are separate, so that callers can do them for all T at once; so embedding and
     state have a weight each where DreamerV3's code has one for both. classes=0 makes the latents Gaussian.
-    Hafner et al. (2024), equation 3; layer counts as in its code: two for the prior, one for the posterior.
+    Hafner et al. (2024), equation 3; layer counts as in its code: two for the prior, one for the posterior, whose first
+    reads state and embedding.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is an option of its config)
         self,
         actions: int,
         embed: int,
@@ -37,6 +38,7 @@ class Recurrence(nn.Module):
         blocks: Count = 8,
         unimix: Share = 0.01,
         prior_layers: Natural = 2,
+        posterior_layers: Count = 1,
         manner: Manner | None = None,
     ) -> None:
         super().__init__()
@@ -50,7 +52,8 @@ class Recurrence(nn.Module):
         self.deter_out = nn.Linear(deter, hidden)
         self.embed_out = nn.Linear(embed, hidden, bias=False)
         self.out_norm, self.activation = make_norm(manner.norm, hidden), make_activation(manner.activation)
-        self.post_out = nn.Linear(hidden, raw)
+        more = posterior_layers - 1
+        self.post_out = MLP(hidden, hidden, more, raw, **vars(manner)) if more else nn.Linear(hidden, raw)
         self.prior_out = MLP(deter, hidden, prior_layers, raw, **vars(manner))
         self._fill(gru, manner)
 
@@ -94,7 +97,8 @@ class Recurrence(nn.Module):
     @property
     def looped(self) -> list[Layer]:
         """Layers of `advance` and `post`, for `nn.late`."""
-        return [*self.transition.looped, self.deter_out, self.post_out]
+        out = [self.post_out] if isinstance(self.post_out, nn.Linear) else []
+        return [*self.transition.looped, self.deter_out, *out]
 
     def _grouped(self, raw: Float[Tensor, "*batch SP"]) -> Float[Tensor, "*batch S P"]:
         return raw.unflatten(-1, (self.latents.stoch, self.latents.parameters))

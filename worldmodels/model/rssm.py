@@ -116,7 +116,7 @@ class RSSM(nn.Module):
 
     def initial(self, batch: int) -> RSSMBelief:
         """The belief before the first observation: all zeros."""
-        latents, weight = self.rssm.latents, self.rssm.post_out.weight
+        latents, weight = self.rssm.latents, self.rssm.deter_out.weight
         raw = weight.new_zeros(batch, latents.stoch, latents.parameters)
         stoch = weight.new_zeros(batch, latents.stoch, latents.width)
         return RSSMBelief(weight.new_zeros(batch, self.rssm.deter), stoch, raw, raw)
