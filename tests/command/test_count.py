@@ -68,3 +68,23 @@ def test_a_flag_that_count_does_not_take_is_told_in_counts_own_name(
     assert told in error
     assert "worldmodels count" in error
     assert "usage:" not in error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["stage=dreamerv2_pydreamer_minatar", "env=minatar", "env.unify=categorical"],
+        ["stage=dreamerv2_pydreamer_atari", "env=atari"],
+        ["stage=dreamerv3", "model/size=12M", "env=atari"],
+        ["stage=r2dreamer", "env=atari"],
+    ],
+    ids=lambda words: words[0].removeprefix("stage="),
+)
+def test_layers_add_up_to_the_total(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    told = list[dict[str, int]]()
+    for more in ([], ["--layers"]):
+        assert command.main(["count", *words, "--json", *more]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    layers = {name: value for name, value in told[1].items() if name not in ("total", "learned")}
+    assert sum(layers.values()) == told[1]["total"] == told[0]["total"]
+    assert any(" Conv2d " in name for name in layers)

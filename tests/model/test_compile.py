@@ -54,10 +54,55 @@ for name in names:
         torch.testing.assert_close(compiled, eager, rtol=1e-4, atol=1e-4)
 """
 
+UPDATE = """
+import sys
+import numpy as np
+import torch
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from worldmodels.core.rng import Rng
+from worldmodels.launch.build import build_stage
+from worldmodels.launch.compose import config, make
 
-def run(backend: str, *names: str) -> None:
+torch.set_num_threads(1)
+torch._inductor.config.fallback_random = True
+cfg = config("train", [
+    f"stage={sys.argv[2]}", "env=minatar", "data.sampler={length: 4, batch: 3}", "data.warmup=48", "data.width=2",
+    "model.recurrence={deter: 16, stoch: 3, classes: 4, hidden: 8}", "model.encoder.depth=2",
+    "stage.imagination.horizon=3",
+])
+recipe, plan = make(cfg.env), make(cfg.data)
+stage = build_stage(cfg, plan.spec(recipe))
+with TemporaryDirectory() as folder:
+    stream = plan.stream(recipe, stage, Path(folder), Rng(0))
+    batch = next(iter(stream))
+    stream.close()
+for p in stage.parameters():
+    p.data += 0.1 * torch.randn(p.shape)
+kept = {name: value.clone() for name, value in stage.state_dict().items()}
+
+
+def update(batch):
+    return torch.stack(list(stage.losses(batch)[0].values())).sum()
+
+
+found = []
+for function in (update, torch.compile(update, backend=sys.argv[1])):
+    stage.load_state_dict(kept)  # losses move what normalises returns
+    torch.manual_seed(1)
+    stage.zero_grad()
+    total = function(batch)
+    total.backward()
+    found.append([total.detach(), *[p.grad.clone() for p in stage.parameters() if p.grad is not None]])
+assert len(found[0]) == len(found[1]) > 20
+for eager, compiled in zip(*found, strict=True):
+    torch.testing.assert_close(compiled, eager, rtol=1e-4, atol=1e-4)
+"""
+
+
+def run(backend: str, *names: str, script: str = SCRIPT) -> None:
     # Elsewhere than in this process, for the shape checker that tests install does not compile.
-    done = subprocess.run([sys.executable, "-c", SCRIPT, backend, *names], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", script, backend, *names], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -70,3 +115,10 @@ def test_a_step_is_one_graph_without_a_break() -> None:
 @pytest.mark.parametrize("name", ["dreamerv3", "dreamerv2_pydreamer_minatar"])
 def test_compiled_code_computes_what_eager_code_does(name: str) -> None:
     run("inductor", name)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("stage", ["dreamerv3", "dreamerv2_pydreamer_minatar"])
+def test_a_whole_update_with_its_dreams_is_the_same_compiled(stage: str) -> None:
+    run("inductor", stage, script=UPDATE)

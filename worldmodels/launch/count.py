@@ -27,6 +27,22 @@ def count(stage: nn.Module) -> list[Count]:
     return [*rows, Count("total", sum(r.parameters for r in rows), sum(r.frozen for r in rows))]
 
 
+def layers(stage: nn.Module) -> list[Count]:
+    """The same layer by layer; a layer is what has parameters of its own."""
+    seen: set[int] = set()
+    rows = list[Count]()
+    for path, layer in stage.named_modules():
+        own = [p for p in layer.parameters(recurse=False) if id(p) not in seen]
+        seen |= {id(p) for p in own}
+        if own:
+            head, _, rest = path.partition(".")
+            shapes = " ".join(str(tuple(p.shape)) for p in own)
+            name = f"{rest if head in WRAPPERS and rest else path} {type(layer).__name__} {shapes}"
+            frozen = sum(p.numel() for p in own if not p.requires_grad)
+            rows.append(Count(name, sum(p.numel() for p in own), frozen))
+    return rows
+
+
 def _parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
     found: list[tuple[str, nn.Module]] = []
     for name, part in module.named_children():
