@@ -25,7 +25,7 @@ PARTS = (
 )  # choices within a choice
 FILES = sorted(path for group in (*MIRRORED, *PARTS) for path in (conf() / group).glob("*.yaml"))
 MANNER = {"norm", "activation", "init", "_"}  # what parts of a model are given by the whole, or pass over
-LATE = {"spec", "shape", "actions"}  # what a partial config is given when it is called
+LATE = {"spec", "shape", "actions", "whole"}  # what a partial config is given when it is called
 SET = {"among"}  # what streams set of their samplers: the episodes of a split
 # Choices that are other choices of their group with other values.
 PRESETS = [

@@ -53,20 +53,40 @@ def test_a_block_is_what_it_says() -> None:
     torch.testing.assert_close(norm(x).mean((1, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
 
 
+def test_actions_may_scale_and_shift_what_every_block_reads() -> None:
+    model = GridDynamics((8, 5, 5), 3, blocks=2, film=True)
+    latent, action = torch.rand(4, 8, 5, 5), torch.eye(3)[[0, 1, 2, 1]]
+    enter, (first, second), leave = model.enter, model.blocks, model.leave
+    x = enter(latent)
+    for block in (first, second):
+        scale, shift = block.read(model.embed(action)).chunk(2, -1)
+        normed = F.group_norm(x, 1) * (1 + scale[..., None, None]) + shift[..., None, None]
+        x = block.block(normed)
+    torch.testing.assert_close(model(latent, action), leave(x))
+    for p in model.parameters():  # each has a say
+        found = model(latent, action)
+        with torch.no_grad():
+            before = p.clone()
+            p += 0.1 * torch.rand_like(p)
+        assert not torch.equal(model(latent, action), found)
+        with torch.no_grad():
+            p.copy_(before)
+
+
 def test_every_place_is_told_apart_by_nce() -> None:
     """The loss of a batch is the mean of what it is at each place alone."""
     torch.manual_seed(0)
-    encoder = partial(GridRepresentation, channels=8, blocks=[1])
-    nce = NCE(BREAKOUT, (8, 10, 10), encoder)
+    model, encoder = make(BREAKOUT), partial(GridRepresentation, channels=8, blocks=[1])
+    nce = NCE(model, encoder)
     latents, obs = torch.rand(4, 3, 8, 10, 10), {"grid": torch.rand(4, 3, 10, 10, 4) > 0.5}
     seen = Seen(obs, torch.ones(4, 3, dtype=torch.bool), lambda obs: obs["grid"])
     whole, _ = nce(latents, seen)
-    places = nce._places(latents)
+    places = nce.places(latents)
     assert places.shape == (4, 3, 100, 8)
     assert torch.equal(places[1, 2, 37], latents[1, 2, :, 3, 7])
     assert whole.shape == (4, 3)
     with pytest.raises(ConfigError, match="as many places in both"):
-        NCE(BREAKOUT, (8, 5, 5), encoder)
+        NCE(model, lambda spec, **style: GridRepresentation(ATARI, channels=8, blocks=[1, 1, 1]))
 
 
 def test_worlds_without_one_picture_are_refused() -> None:

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.protocols import WorldModel
 from worldmodels.core.spec import ArraySpec, EnvSpec
-from worldmodels.model.muzero import LatentBelief, MuZero
+from worldmodels.model.latent import LatentBelief
+from worldmodels.model.muzero import MuZero
 from worldmodels.model.vector import Flat, VectorDynamics, VectorRepresentation
 from worldmodels.nn.encoder import Encoder
 from worldmodels.nn.heads import TransformedHead
@@ -48,7 +49,7 @@ def test_it_is_a_world_model_whose_belief_is_what_it_sees() -> None:
     after = model.imagine(belief, action)
     reward = model.decode(after).reward
     assert reward is not None
-    assert torch.equal(reward, model.reward(after.latent))
+    assert torch.equal(reward, model.reward(after))
     assert model.prior(after.latent).shape == (5, 4)
 
 
@@ -58,8 +59,8 @@ def test_latents_reach_from_zero_to_one_and_constant_ones_are_no_numbers_lost() 
     for latent in (model.encode(seen(5)), model.advance(model.encode(seen(5)), action)):
         torch.testing.assert_close(latent.amin(1), torch.zeros(5))
         torch.testing.assert_close(latent.amax(1), torch.ones(5))
-    assert torch.isfinite(model._scaled(torch.full((2, 16), 3.0))).all()
-    assert float(make(scaling="none").encode(seen(5)).amax()) > 1
+    assert torch.isfinite(model.scaler(torch.full((2, 16), 3.0))).all()
+    assert make(scaling="none").encode(seen(5)).amax() > 1
 
 
 def test_each_row_follows_its_own_action() -> None:
@@ -88,7 +89,7 @@ def test_before_it_learns_it_expects_nothing_and_prefers_nothing() -> None:
         partial(MLP, width=8, depth=1),
     )
     latent = model.encode(seen(5))
-    for told in (model.reward(latent), model.value(latent), model.prior(latent)):
+    for told in (model.reward(LatentBelief(latent)), model.value(latent), model.prior(latent)):
         assert (told == 0).all()
 
 

@@ -22,7 +22,7 @@ MINIGRID = EnvSpec("minigrid", {"symbols": ArraySpec((7, 7, 3), "uint8", "symbol
 VECTOR = EnvSpec("vector", {"vector": ArraySpec((17,), "float32")}, 6, discrete=False)
 SEEN = EnvSpec("both", {**SIX.obs, **VECTOR.obs}, 6)
 PRESETS = sorted(path.stem for path in (conf() / "model").glob("*.yaml"))
-RECURRENT = [name for name in PRESETS if not name.startswith("muzero")]
+RECURRENT = [name for name in PRESETS if not name.startswith(("muzero", "efficientzero"))]
 SIZES = {  # spec 3.2: deter, hidden, classes, depth
     "1M": (512, 64, 4, 4),
     "12M": (2048, 256, 16, 16),

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from worldmodels.ops.contrast import infonce
+from worldmodels.ops.contrast import infonce, queued
 
 B, M, L, C = 5, 3, 4, 8
 
@@ -78,3 +78,27 @@ def test_what_is_not_valid_has_no_gradient() -> None:
     assert not guess.grad[1, 2].any()
     assert not target.grad[1, 2].any()
     assert guess.grad[1, 1].any()
+
+
+def test_with_a_queue_it_is_the_naive_loop() -> None:
+    guess, target = vectors(0), vectors(1)
+    queue = torch.randn(L, 7, C, generator=torch.Generator().manual_seed(2))
+    loss, hit = queued(guess, target, queue, temperature=0.7)
+    for b in range(B):
+        for m in range(M):
+            costs, hits = list[float](), 0
+            for place in range(L):
+                mine = guess[b, m, place] / guess[b, m, place].norm()
+                right = float(mine @ target[b, m, place] / target[b, m, place].norm()) / 0.7
+                others = [float(mine @ one) / 0.7 for one in queue[place]]
+                costs.append(math.log(sum(map(math.exp, [right, *others]))) - right)
+                hits += right > max(others)
+            assert float(loss[b, m]) == pytest.approx(sum(costs) / L, rel=1e-4)
+            assert float(hit[b, m]) == pytest.approx(hits / L)
+
+
+def test_a_queue_at_random_costs_the_logarithm_of_its_length() -> None:
+    guess, target = (torch.randn(16, 2, 1, 1024, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    queue = torch.nn.functional.normalize(torch.randn(1, 500, 1024, generator=torch.Generator().manual_seed(2)), dim=-1)
+    loss, _ = queued(guess, target, queue, temperature=1.0)
+    assert float(loss.mean()) == pytest.approx(math.log(501), rel=0.01)

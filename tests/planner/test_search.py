@@ -260,3 +260,22 @@ def test_plans_may_be_learnt_from() -> None:
     loss.backward()
     assert table.prior.grad is not None
     assert not found.target.requires_grad
+
+
+@pytest.mark.parametrize("simulations", [0, 12])
+def test_what_is_learnt_from_muzeros_search_may_be_the_improved_policy(simulations: int) -> None:
+    """Danihelka et al. (2022), equations 8 and 10: softmax(logit + (c_visit + max N) c_scale q), without root noise."""
+    table, start = random_table(), states(16)
+    found = plan(Puct(simulations=simulations, target="improved"), table, start)
+    for b, state in enumerate(start.tolist()):
+        logit, visits, q = table.prior[state].double(), found.visits[b], found.q[b]
+        prior, tried = logit.softmax(0), found.visits[b] > 0
+        mixed = table.value[state].double()
+        if simulations:
+            mean = (prior[tried] * q[tried]).sum() / prior[tried].sum()
+            mixed = (mixed + simulations * mean) / (1 + simulations)
+        completed = torch.where(tried, q, mixed)
+        low, high = completed.min(), completed.max()
+        scale = (50 + visits.max()) * 0.1
+        expected = (logit + scale * (completed - low) / (high - low).clamp(min=1e-8)).softmax(0)
+        torch.testing.assert_close(found.target[b], expected)

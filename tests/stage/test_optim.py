@@ -78,3 +78,37 @@ def test_laprop_moves_all_groups():
     optimizer.step()
     after = [p for p in stage.parameters() if p.requires_grad]
     assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("staircase", "expected"),
+    [(False, [1.0, 0.1 ** (1 / 3), 0.1 ** (2 / 3), 0.1, 0.1 ** (4 / 3)]), (True, [1.0, 1.0, 1.0, 0.1, 0.1])],
+)
+def test_rates_fall_by_the_factor_in_as_many_updates(staircase, expected):
+    optim = Optim(lr=2.0, decay=0.1, decay_updates=3, staircase=staircase)
+    layer = torch.nn.Linear(1, 1)
+    optimizer = optim.make([{"params": list(layer.parameters()), "lr": 2.0}], fused=False)
+    found = []
+    for update in range(5):
+        optim.schedule(optimizer, update)
+        found.append(optimizer.param_groups[0]["lr"])
+    assert found == pytest.approx([2.0 * share for share in expected])
+
+
+def test_plain_descent_with_momentum_moves_as_written_down():
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    optimizer = Optim(kind="sgd", momentum=0.5, eps=1e-4).make(
+        [{"params": [weight], "lr": 0.1, "weight_decay": 0.0, "eps": 1e-4}], fused=True
+    )
+    speed, expected = 0.0, 1.0
+    for gradient in (1.0, -2.0, 3.0):
+        weight.grad = torch.tensor([gradient])
+        optimizer.step()
+        speed = 0.5 * speed + gradient
+        expected -= 0.1 * speed
+    assert weight.item() == pytest.approx(expected)
+
+
+def test_a_rate_that_decays_to_nothing_is_refused():
+    with pytest.raises(ConfigError, match="decay=0"):
+        Optim(decay=0.0)

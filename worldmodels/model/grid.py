@@ -93,8 +93,25 @@ class GridRepresentation(nn.Module):
         return found.reshape(*picture.shape[:-3], *self.shape)
 
 
+class FiLM(nn.Module):
+    """A residual block of what an action's embedding scales and shifts, channel by channel. Perez et al. (2018)."""
+
+    def __init__(self, channels: int, embedding: int, norm: NormKind, activation: Activation) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, channels, affine=False) if norm != "none" else nn.Identity()
+        self.read = nn.Linear(embedding, 2 * channels)
+        self.block = Residual(channels, norm, activation)
+
+    def forward(self, x: Float[Tensor, "N C h w"], embedded: Float[Tensor, "N E"]) -> Float[Tensor, "N C h w"]:
+        scale, shift = self.read(embedded)[..., None, None].chunk(2, 1)
+        return self.block(self.norm(x) * (1 + scale) + shift)
+
+
 class GridDynamics(nn.Module):
-    """The latent and a plane for each action, a convolution back to the latent's channels, and residual blocks."""
+    """The latent and a plane for each action, a convolution back to the latent's channels, and residual blocks.
+
+    With `film` there are no planes: an embedding of the action scales and shifts what every block reads.
+    """
 
     def __init__(
         self,
@@ -102,24 +119,38 @@ class GridDynamics(nn.Module):
         actions: int,
         *,
         blocks: Natural = 16,
+        film: bool = False,
         norm: NormKind = "layer",
         activation: Activation = "relu",
         init: Scheme = "dreamer",
     ) -> None:
         super().__init__()
         channels = shape[0]
-        layers = [conv(channels + actions, channels), make_activation(activation), grid_norm(norm, channels)]
-        layers += [Residual(channels, norm, activation) for _ in range(blocks)]
-        self.net = nn.Sequential(*layers, conv(channels, channels), make_activation(activation))
+        before = channels if film else channels + actions
+        self.enter = nn.Sequential(conv(before, channels), make_activation(activation), grid_norm(norm, channels))
+        self.embed = nn.Linear(actions, actions, bias=False) if film else None
+        self.blocks = nn.ModuleList(
+            FiLM(channels, actions, norm, activation) if film else Residual(channels, norm, activation)
+            for _ in range(blocks)
+        )
+        self.leave = nn.Sequential(conv(channels, channels), make_activation(activation))
         self.shape = shape
-        init_weights(self.net, init)
+        init_weights(self, init)
 
     def forward(
         self, latent: Float[Tensor, "*batch C h w"], action: Float[Tensor, "*batch A"]
     ) -> Float[Tensor, "*batch C h w"]:
-        planes = action[..., None, None].expand(*action.shape, *self.shape[1:]).to(latent.dtype)
-        rows = torch.cat([latent, planes], -3)
-        return self.net(rows.reshape(-1, *rows.shape[-3:])).reshape(latent.shape)
+        rows, action = latent.reshape(-1, *self.shape), action.reshape(-1, action.shape[-1]).to(latent.dtype)
+        if self.embed is None:
+            planes = action[..., None, None].expand(*action.shape, *self.shape[1:])
+            x = self.enter(torch.cat([rows, planes], 1))
+            for block in self.blocks:
+                x = block(x)
+        else:
+            x, embedded = self.enter(rows), self.embed(action)
+            for block in self.blocks:
+                x = block(x, embedded)
+        return self.leave(x).reshape(latent.shape)
 
 
 class Squeeze(nn.Module):

@@ -7,16 +7,17 @@ parts that give latents their form are in `model.vector`; what moves them is a s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldmodels.core.belief import Belief, Prediction
+from worldmodels.core.belief import Prediction
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.spec import EnvSpec
+from worldmodels.model.latent import LatentBelief, PrefixBelief
+from worldmodels.model.prefix import ValuePrefix
 from worldmodels.nn.heads import ScalarHead, TransformedHead
 from worldmodels.nn.mlp import MLP, Activation, Scheme
 from worldmodels.nn.norm import NormKind
@@ -25,23 +26,17 @@ Scaling = Literal["minmax", "none"]
 NARROW = 1e-5  # the least range that a latent is stretched from
 
 
-@dataclass(frozen=True)
-class LatentBelief(Belief):
-    """All that MuZero believes."""
-
-    latent: Float[Tensor, "..."]  # (..., *shape)
-
-
 class MuZero(nn.Module):
     """Representation, dynamics and heads for reward, value and policy. Meets `core.protocols.WorldModel`.
 
     `representation(spec)` maps observations (..., *) to latents (..., *shape), which it tells as `shape`; `dynamics(
     shape, actions)` follows one-hot actions; `neck(shape)` gives each head its features. With scaling=minmax the
-    numbers of each latent reach from 0 to 1. Rewards are read off the latent of arrival. With `q`, values of actions
-    take the place of `value` and `prior`: the best one's is the value, and a search takes them for its prior.
+    numbers of each latent reach from 0 to 1. Rewards are read off the latent of arrival; with `prefix`, it is their sum
+    that is told, see `model.prefix`. With `q`, values of actions take the place of `value` and `prior`: the best one's
+    is the value, and a search takes them for its prior.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is an option of its config)
         self,
         spec: EnvSpec,
         representation: Callable[..., Any],
@@ -51,6 +46,7 @@ class MuZero(nn.Module):
         value: Callable[..., ScalarHead] | None = None,
         prior: Callable[..., MLP] | None = None,
         q: Callable[..., ScalarHead] | None = None,
+        prefix: Callable[..., ValuePrefix] | None = None,
         *,
         scaling: Scaling = "minmax",
         norm: NormKind = "layer",
@@ -60,12 +56,15 @@ class MuZero(nn.Module):
         super().__init__()
         if not spec.discrete:
             raise ConfigError(f"{spec.name} has continuous actions", "numbered actions", "take another model and stage")
-        self.spec, self.scaling = spec, scaling
+        self.spec = spec
         style: dict[str, Any] = {"norm": norm, "activation": activation, "init": init}
         self.representation = representation(spec, **style)
         self.shape: tuple[int, ...] = self.representation.shape
+        self.scaler = MinMax(len(self.shape)) if scaling == "minmax" else nn.Identity()
         self.dynamics = dynamics(self.shape, spec.action_size, **style)
         made: dict[str, Callable[[int], nn.Module]] = {"reward": lambda size: reward(size, **style)}
+        if prefix is not None:
+            made["reward"] = lambda size: prefix(size, reward, **style)
         if q is not None:
             made["q"] = lambda size: q(size, rows=spec.action_size, **style)
         elif value is not None and prior is not None:
@@ -86,7 +85,7 @@ class MuZero(nn.Module):
         """Whether the heads for reward and value tell their numbers in the same way."""
         if self.by_actions:
             return False
-        reward, value = self.number("reward"), self.number("value")
+        reward, value = self.heads["reward"], self.heads["value"]
         if not (isinstance(reward, TransformedHead) and isinstance(value, TransformedHead)):
             return False
         return (reward.limit, len(reward.bins)) == (value.limit, len(value.bins))
@@ -98,15 +97,19 @@ class MuZero(nn.Module):
 
     def initial(self, batch: int) -> LatentBelief:
         """A belief that the first look replaces."""
-        return LatentBelief(next(self.parameters()).new_zeros(batch, *self.shape))
+        return self.start(next(self.parameters()).new_zeros(batch, *self.shape))
+
+    def start(self, latent: Float[Tensor, "..."]) -> LatentBelief:
+        """Of latents that were seen."""
+        return LatentBelief(latent) if self.prefix is None else self.prefix.start(latent, len(self.shape))
 
     def encode(self, obs: Mapping[str, Tensor]) -> Float[Tensor, "..."]:
         """Latents (..., *shape)."""
-        return self._scaled(self.representation(obs))
+        return self.scaler(self.representation(obs))
 
     def advance(self, latent: Float[Tensor, "..."], action: Float[Tensor, "*batch A"]) -> Float[Tensor, "..."]:
         """Latents on arrival (..., *shape)."""
-        return self._scaled(self.dynamics(latent, action))
+        return self.scaler(self.dynamics(latent, action)).to(latent.dtype)
 
     def observe(
         self,
@@ -116,7 +119,7 @@ class MuZero(nn.Module):
         *,
         rng: torch.Generator | None = None,  # noqa: ARG002
     ) -> LatentBelief:
-        return LatentBelief(embed)
+        return self.start(embed)
 
     def imagine(
         self,
@@ -125,18 +128,31 @@ class MuZero(nn.Module):
         *,
         rng: torch.Generator | None = None,  # noqa: ARG002 (nothing is drawn)
     ) -> LatentBelief:
-        return LatentBelief(self.advance(belief.latent, action))
+        latent = self.advance(belief.latent, action)
+        if self.prefix is None:
+            return LatentBelief(latent)
+        assert isinstance(belief, PrefixBelief)
+        return self.prefix.follow(belief, latent, self.necks["reward"](latent))
 
     def decode(self, belief: LatentBelief) -> Prediction:
-        return Prediction(reward=self.reward(belief.latent))
+        return Prediction(reward=self.reward(belief))
 
     def told(self, name: str, latent: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Parameters of a head: reward, value, prior, whose are logits, or q, whose are (..., A, P)."""
+        """Parameters of a head: reward, value, prior, whose are logits, or q, whose are (..., A, P).
+
+        Where sums of rewards are told, those of reward take latents (B, K, *shape) of the K moments after one was seen.
+        """
         return self.heads[name](self.necks[name](latent))
 
-    def reward(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
+    def reward(self, belief: LatentBelief) -> Float[Tensor, "*batch"]:
         """Expected, of arriving there."""
-        return self.number("reward").mean(self.told("reward", latent))
+        if isinstance(belief, PrefixBelief):
+            return belief.reward
+        return self.number("reward").mean(self.told("reward", belief.latent))
+
+    def owed(self, reward: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+        """What `told("reward", ...)` of the moments of arrival should say."""
+        return reward if self.prefix is None else self.prefix.owed(reward)
 
     def value(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """Expected discounted return from there."""
@@ -150,20 +166,36 @@ class MuZero(nn.Module):
             return self.number("q").mean(self.told("q", latent))
         return self.told("prior", latent).float()
 
-    def foretell(self, latent: Float[Tensor, "..."]) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"], Tensor]:
-        """Reward, value and prior (..., A), with one look at the two numbers where their heads are alike."""
+    def foretell(
+        self, belief: LatentBelief
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"], Float[Tensor, "*batch A"]]:
+        """Reward, value and prior, with one look at the two numbers where their heads are alike."""
+        latent = belief.latent
         if not self._alike:
-            return self.reward(latent), self.value(latent), self.prior(latent)
+            return self.reward(belief), self.value(latent), self.prior(latent)
         both = self.number("value").mean(torch.stack([self.told("reward", latent), self.told("value", latent)]))
         return both[0], both[1], self.prior(latent)
 
+    @property
+    def prefix(self) -> ValuePrefix | None:
+        """What tells sums of rewards, if it does."""
+        head = self.heads["reward"]
+        return head if isinstance(head, ValuePrefix) else None
+
     def number(self, name: str) -> ScalarHead:
         """The head for reward, value or q: what its parameters cost, and their mean."""
-        return self.heads[name]  # pyright: ignore[reportReturnType]
+        head: Any = self.heads[name]
+        return head.head if isinstance(head, ValuePrefix) else head
 
-    def _scaled(self, latent: Tensor) -> Tensor:
-        if self.scaling == "none":
-            return latent
-        rows = latent.flatten(latent.dim() - len(self.shape))
+
+class MinMax(nn.Module):
+    """Latents (..., *shape) of so many `axes` with the least of their numbers at 0, and the greatest at 1."""
+
+    def __init__(self, axes: int) -> None:
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        rows = latent.flatten(latent.dim() - self.axes)
         low, high = rows.amin(-1, keepdim=True), rows.amax(-1, keepdim=True)
         return ((rows - low) / (high - low).clamp(min=NARROW)).view_as(latent)

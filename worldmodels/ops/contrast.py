@@ -35,3 +35,23 @@ def infonce(
     found = scores.detach().masked_fill(out, -torch.inf).argmax(-1) == rows
     loss, hit = each.mean((0, 1)), found.float().mean(0)
     return loss.view(batch, moments) * valid, hit.view(batch, moments) * valid
+
+
+def queued(
+    guess: Float[Tensor, "B M L C"],
+    target: Float[Tensor, "B M L C"],
+    queue: Float[Tensor, "L Q C"],
+    *,
+    temperature: float,
+) -> tuple[Float32[Tensor, "B M"], Float32[Tensor, "B M"]]:
+    """Cross-entropy, in nats, of telling a guess's own target from what is in the queue of its place; and how often.
+
+    Guesses and targets are compared by their cosine over `temperature`, what is queued as long as it is. He et al.
+    (2020), equation 1.
+    """
+    guess, target = (F.normalize(x.float(), dim=-1, eps=1e-3) for x in (guess, target))
+    right = (guess * target).sum(-1) / temperature
+    with torch.autocast(guess.device.type, enabled=False):  # as precise as `right`
+        others = torch.einsum("bmlc,lqc->bmlq", guess, queue.float()) / temperature
+    loss = torch.logaddexp(right, others.logsumexp(-1)) - right
+    return loss.mean(-1), (right > others.detach().amax(-1)).float().mean(-1)

@@ -9,20 +9,22 @@ import numpy as np
 
 from worldmodels.core.options import Natural, Rate, Share
 from worldmodels.planner.plan import Noise, Plan, TreePlanner, by_visits, require, shares, with_dirichlet
-from worldmodels.planner.rules import Guide, PuctRule, completed
+from worldmodels.planner.rules import Guide, GumbelRule, PuctRule, completed
 from worldmodels.planner.search import Backend, Opening
 from worldmodels.planner.tree import Tree
 
 
 @dataclass(frozen=True, kw_only=True)
 class Puct(TreePlanner):
-    """Schrittwieser et al. (2020), appendix B: actions by prior and value, the visits are what is learnt.
+    """Schrittwieser et al. (2020), appendix B: actions by prior and value.
 
     scaling: values are scaled to [0, 1] by the extremes of the whole `tree`, as in the paper, or by those among the
     `siblings` and their parent, as in mctx. unvisited: an action that was never visited has the `minimum` of these, as
     in the paper, or the value of its `parent`. min_range: extremes closer than this are taken to be this far apart.
     temperature: actions are drawn by visits^(1 / temperature) while exploring, otherwise the most visited is taken.
-    Dirichlet noise goes into the prior of the roots while exploring.
+    Dirichlet noise goes into the prior of the roots while exploring. target: what is learnt; the shares of the
+    `visits`, as in the paper, or the `improved` policy by completed values, with c_visit and c_scale: Danihelka et al.
+    (2022), section 4.
     """
 
     simulations: Natural = 50
@@ -34,12 +36,18 @@ class Puct(TreePlanner):
     dirichlet_alpha: Rate = 0.3
     dirichlet_fraction: Share = 0.25
     temperature: Rate = 1.0
+    target: Literal["visits", "improved"] = "visits"
+    c_visit: Rate = 50.0
+    c_scale: Rate = 0.1
     backend: Backend = "numba"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.scaling in ("tree", "siblings"), f"scaling={self.scaling!r}", "tree or siblings")
         require(self.unvisited in ("minimum", "parent"), f"unvisited={self.unvisited!r}", "minimum or parent")
+        require(self.target in ("visits", "improved"), f"target={self.target!r}", "visits or improved")
+        for name in ("c_visit", "c_scale"):
+            require(getattr(self, name) >= 0, f"{name}={getattr(self, name)}", "at least 0")
         require(self.c1 >= 0, f"c1={self.c1}", "at least 0")
         require(self.c2 > 0, f"c2={self.c2}", "above 0")
         require(self.min_range > 0, f"min_range={self.min_range}", "above 0")
@@ -56,15 +64,21 @@ class Puct(TreePlanner):
         return PuctRule(self.c1, self.c2, self.scaling, self.unvisited, self.min_range)
 
     def read(self, tree: Tree, opening: Opening, guide: Guide) -> Plan:
-        """The target is the share of the visits; without simulations it is the prior, and has no noise."""
+        """Without simulations the target is the prior, and never has noise."""
         row = tree.row()
         visits = row.visits.long()
+        if self.target == "visits":
+            target = shares(visits, opening.prior)
+        else:
+            calm = replace(row, logit=opening.logit, prior=opening.prior)
+            rule = GumbelRule(self.c_visit, self.c_scale, self.min_range)
+            target = rule.improved(calm, completed(calm)).softmax(1)
         return Plan(
             action=by_visits(visits, row.prior, guide.gumbel, self.temperature),
             visits=visits,
             value=row.value[:, 0],
             q=completed(row),
-            target=shares(visits, opening.prior),
+            target=target,
             tree=tree,
         )
 

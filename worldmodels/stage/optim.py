@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from worldmodels.core.errors import ConfigError
-from worldmodels.core.options import Natural, Rate, Share
+from worldmodels.core.options import Count, Natural, Rate, Share
 from worldmodels.nn.laprop import LaProp
 from worldmodels.stage.stage import Group
 
@@ -23,19 +23,27 @@ class Optim:
 
     A group of probes that is not named has the numbers of the model, as in pydreamer.
     `agc` clips every tensor's gradient to that share of the tensor's own norm (Brock et al., 2021), `clip` then each
-    group's to a norm; null is no clipping. Rates rise linearly over the first `warmup` updates.
+    group's to a norm; null is no clipping. Rates rise linearly over the first `warmup` updates. From the
+    first on they are multiplied by `decay` for every `decay_updates` updates: smoothly, or with `staircase` each time
+    that many have passed. `sgd` has `momentum` (not Nesterov's) in place of betas and eps.
     """
 
-    kind: Literal["adamw", "laprop"] = "adamw"
+    kind: Literal["adamw", "laprop", "sgd"] = "adamw"
     lr: Each = 1e-4
     clip: Each | None = 100.0
     agc: Rate | None = None
     weight_decay: Each = 0.0
     eps: Rate = 1e-8
     betas: Sequence[Share] = (0.9, 0.999)
+    momentum: Share = 0.9
     warmup: Natural = 0
+    decay: Share = 1.0
+    decay_updates: Count = 100_000
+    staircase: bool = False
 
     def __post_init__(self) -> None:
+        if self.decay == 0:
+            raise ConfigError("decay=0.0", "above 0, up to 1", "set stage.optim.decay=1.0 for rates that stay")
         if len(self.betas) != 2:
             raise ConfigError(f"betas={list(self.betas)}", "two shares", "set stage.optim.betas=[0.9,0.999]")
 
@@ -56,18 +64,30 @@ class Optim:
 
     def make(self, groups: list[dict[str, Any]], *, fused: bool) -> torch.optim.Optimizer:
         """The optimizer of groups as `Stage.configure_optimizers` describes them."""
-        if self.warmup:
+        if self._moves:
             groups = [{**group, "full_lr": group["lr"]} for group in groups]
         first, second = self.betas
+        if self.kind == "sgd":
+            groups = [{name: value for name, value in group.items() if name != "eps"} for group in groups]
+            return torch.optim.SGD(groups, momentum=self.momentum, fused=fused)
         if self.kind == "adamw":
             return torch.optim.AdamW(groups, betas=(first, second), fused=fused)
         return LaProp(groups, betas=(first, second))
 
-    def warm(self, optimizer: Any, update: int) -> None:
+    @property
+    def _moves(self) -> bool:
+        return self.warmup > 0 or self.decay < 1
+
+    def schedule(self, optimizer: Any, update: int) -> None:
         """Set the rates of an update, counted from 0."""
-        if self.warmup:
-            for group in optimizer.param_groups:
-                group["lr"] = group["full_lr"] * min(1.0, (update + 1) / self.warmup)
+        if not self._moves:
+            return
+        periods = update / self.decay_updates
+        share = self.decay ** (int(periods) if self.staircase else periods)
+        if update < self.warmup:
+            share *= (update + 1) / self.warmup
+        for group in optimizer.param_groups:
+            group["lr"] = group["full_lr"] * share
 
 
 def _of(option: str, value: Each, group: str) -> float:

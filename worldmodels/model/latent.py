@@ -1,0 +1,28 @@
+"""What models for search believe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from worldmodels.core.belief import Belief
+
+
+@dataclass(frozen=True)
+class LatentBelief(Belief):
+    """All that MuZero believes."""
+
+    latent: Float[Tensor, "..."]  # (..., *shape)
+
+
+@dataclass(frozen=True)
+class PrefixBelief(LatentBelief):
+    """The same, with what it takes to tell how much has been paid so far: see `model.prefix`."""
+
+    hidden: Float[Tensor, "*batch U"]
+    cell: Float[Tensor, "*batch U"]
+    total: Float[Tensor, "*batch"]  # of rewards since the sum began
+    age: Int64[Tensor, "*batch"]  # moments since something was seen
+    reward: Float[Tensor, "*batch"]  # on arrival
