@@ -22,6 +22,7 @@ from worldmodels.data.sampler import Prioritised, Uniform
 from worldmodels.env.dummy import Dummy
 from worldmodels.evaluation.play import play
 from worldmodels.model.muzero import MuZero as LatentModel
+from worldmodels.model.prefix import ValuePrefix
 from worldmodels.model.recurrence import Recurrence
 from worldmodels.model.rssm import RSSM
 from worldmodels.model.vector import Flat, VectorDynamics, VectorRepresentation
@@ -31,8 +32,10 @@ from worldmodels.nn.encoder import Encoder
 from worldmodels.nn.heads import BinaryHead, NormalHead, TransformedHead, TwoHotHead
 from worldmodels.nn.mlp import MLP
 from worldmodels.planner.gumbel import Gumbel
+from worldmodels.planner.plan import TreePlanner
+from worldmodels.planner.puct import Puct
 from worldmodels.stage.behaviour import Imagination, ReplayCritic, SlowCritic
-from worldmodels.stage.consistency import NCE, Cosine
+from worldmodels.stage.consistency import NCE, Buffered, Cosine
 from worldmodels.stage.dqn import DQN
 from worldmodels.stage.dreamer import Dreamer
 from worldmodels.stage.model_loss import ModelLoss
@@ -168,7 +171,9 @@ def test_dreamer_walks_the_corridor_by_the_gradient_through_its_dreams(tmp_path)
     assert learn(stage, plan, world, tmp_path, 80) > 0.9 * world.optimal_return
 
 
-def muzero(world: Dummy, planner: Gumbel, consistency: Any = None, **options: Any) -> tuple[MuZero, Replay]:
+def muzero(
+    world: Dummy, planner: TreePlanner, consistency: Any = None, prefix: Any = None, **options: Any
+) -> tuple[MuZero, Replay]:
     torch.manual_seed(0)
     head = partial(TransformedHead, units=32, bins=21, limit=3.0)
     model = partial(
@@ -179,6 +184,7 @@ def muzero(world: Dummy, planner: Gumbel, consistency: Any = None, **options: An
         reward=head,
         value=head,
         prior=partial(MLP, width=32, depth=1),
+        prefix=prefix,
     )
     optim = Optim(lr=3e-3, clip=5.0, eps=1e-5)
     options = {"unroll": 3, "n_step": 3, "discount": 0.9, **options}
@@ -193,11 +199,20 @@ def test_muzero_walks_the_corridor_the_shortest_way(tmp_path):
     assert learn(stage, plan, world, tmp_path, 250) == pytest.approx(world.optimal_return)
 
 
-def test_muzero_names_the_column_of_the_moving_dot(tmp_path):
+def test_a_value_prefix_walks_the_corridor_too(tmp_path):
+    """As EfficientZero does: by pUCT and by how the sum of rewards grows; looked at by a slow copy, as SPR does."""
+    world = Dummy("corridor")
+    planner, spr = Puct(simulations=6), partial(Cosine, target={"rate": 0.05})
+    stage, plan = muzero(world, planner, spr, partial(ValuePrefix, units=16, horizon=2))
+    assert learn(stage, plan, world, tmp_path, 300) == pytest.approx(world.optimal_return)
+
+
+@pytest.mark.parametrize("queue", [False, True])
+def test_muzero_names_the_column_of_the_moving_dot(tmp_path, queue):
     """Only what is seen now tells what to do, and it pays on arrival: a shift in time anywhere shows."""
     world = Dummy("dot", size=3, zoom=0, time_limit=16)
     nce = partial(NCE, encoder=partial(VectorRepresentation, encoder=Encoder))
-    stage, plan = muzero(world, Gumbel(simulations=4), nce, discount=0.5)
+    stage, plan = muzero(world, Gumbel(simulations=4), partial(Buffered, queue=256) if queue else nce, discount=0.5)
     assert learn(stage, plan, world, tmp_path, 400) > 0.9 * world.optimal_return
 
 

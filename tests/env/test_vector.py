@@ -16,12 +16,11 @@ import psutil
 import pytest
 import torch
 
-from worldmodels.core.errors import ConfigError, ResumeError, SpecError
+from worldmodels.core.errors import ConfigError, ResumeError, SpecError, WorkerError
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.env.dummy import Dummy
 from worldmodels.env.minatar import MinAtar
 from worldmodels.env.recipe import Recipe
-from worldmodels.env.subprocess import WorkerError
 from worldmodels.env.wrappers import TimeLimit
 
 RECIPES = [

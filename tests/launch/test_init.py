@@ -89,6 +89,23 @@ def test_a_part_of_a_module_is_taken_over_by_the_name_that_freezes_it() -> None:
     assert whole.modules == ("heads",)
 
 
+def test_a_slow_copy_begins_as_what_it_follows() -> None:
+    theirs = kept("other", ACTING)
+    before, after, _ = begun(*ACTING, "init=other", "init.modules=[critic]")
+    slow = {name.removeprefix("slow_critic.module."): x for name, x in after.items() if "slow_critic.module." in name}
+    assert slow
+    for name, tensor in slow.items():
+        assert torch.equal(tensor, theirs[f"critic.{name}"]), name
+    assert any(not torch.equal(after[name], before[name]) for name in after if name.startswith("slow_critic.module."))
+
+
+def test_actions_that_mean_other_things_are_remarked_upon() -> None:
+    kept("other", [*ACTING, "env=minatar", "env.game=breakout", "env.unify=pad"])
+    told = begun(*ACTING, "env=minatar", "env.game=freeway", "env.unify=pad", "init=other")[2]
+    assert told is not None
+    assert any("noop, up, down here, noop, left, right there" in remark for remark in told.remarks)
+
+
 def test_a_part_that_fits_is_told_where_the_whole_does_not() -> None:
     kept("other", [*ACTING, "model.reward.units=12"])
     with pytest.raises(SpecError) as refused:

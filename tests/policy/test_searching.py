@@ -15,7 +15,7 @@ from worldmodels.core.rng import Rng
 from worldmodels.data.store import EpisodeStore
 from worldmodels.launch.agents import trained
 from worldmodels.launch.restore import load
-from worldmodels.model.muzero import LatentBelief
+from worldmodels.model.latent import LatentBelief
 from worldmodels.planner.puct import Puct
 from worldmodels.policy.planning import planning
 from worldmodels.policy.searching import POLICY, VALUE, Searching

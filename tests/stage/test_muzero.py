@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -10,14 +13,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from worldmodels.core.errors import ConfigError
+from worldmodels.core.errors import ConfigError, WorkerError
 from worldmodels.core.experience import Batch
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.data.replay import Replay
 from worldmodels.data.sampler import Uniform
 from worldmodels.model import muzero
-from worldmodels.model.muzero import LatentBelief
+from worldmodels.model.prefix import ValuePrefix
 from worldmodels.model.vector import Flat, VectorDynamics, VectorRepresentation
 from worldmodels.nn.encoder import Encoder
 from worldmodels.nn.heads import TransformedHead
@@ -27,7 +30,7 @@ from worldmodels.planner.simulator import from_model
 from worldmodels.policy.searching import POLICY, VALUE
 from worldmodels.stage.consistency import Cosine
 from worldmodels.stage.muzero import MuZero, Scales
-from worldmodels.stage.reanalyze import Reanalyze
+from worldmodels.stage.reanalyze import Again, Reanalyze
 
 SPEC = EnvSpec("v", {"vector": ArraySpec((3,), "float32")}, 4)
 K, N = 3, 2
@@ -50,6 +53,10 @@ def model() -> Callable[[EnvSpec], muzero.MuZero]:
 def q_model() -> Callable[[EnvSpec], muzero.MuZero]:
     head = partial(TransformedHead, units=8, bins=21, limit=5.0)
     return partial(model(), value=None, prior=None, q=head)
+
+
+def prefix_model() -> Callable[[EnvSpec], muzero.MuZero]:
+    return partial(model(), prefix=partial(ValuePrefix, units=8, horizon=2))
 
 
 def learner(**options: Any) -> MuZero:
@@ -169,6 +176,25 @@ def test_losses_are_those_of_the_naive_loop() -> None:
     assert set(losses) == set(vars(scales)) - {"gradient"}
 
 
+def test_where_sums_of_rewards_are_told_they_are_learned_and_searched_by() -> None:
+    """They begin anew after two moments: rewards r1, r2, r3 are told as r1, r1 + r2, r3."""
+    stage, batch = learner(model=prefix_model()), windows()
+    net, wanted = stage.model, stage.targets(batch)
+    latents = stage.imagine(batch, wanted.action[:, :K])
+    each, _ = stage.read(latents, wanted)
+    belief, totals = net.start(latents[:, 0]), list[torch.Tensor]()
+    for k in range(K):
+        belief = net.imagine(belief, F.one_hot(wanted.action[:, k], 4).float())
+        torch.testing.assert_close(belief.latent, latents[:, k + 1])
+        told = net.told("reward", latents[:, 1:])[:, k]
+        torch.testing.assert_close(belief.total, net.number("reward").mean(told))
+        owed = wanted.reward[:, k] + (wanted.reward[:, 0] if k == 1 else 0)
+        expected = net.number("reward").loss(told, owed) * wanted.paid[:, k]
+        torch.testing.assert_close(each["reward"][:, k + 1], expected)
+        torch.testing.assert_close(net.reward(belief), belief.total - (totals[0] if k == 1 else 0))
+        totals.append(belief.total)
+
+
 def test_a_slow_copy_of_the_model_is_bootstrapped_from_instead() -> None:
     """And then the last observation counts, which nobody searched from, unless the world has ended there."""
     stage, batch = learner(target={"every": 2}), windows()
@@ -243,11 +269,55 @@ def test_what_is_searched_anew_with_the_same_weights_is_what_a_search_finds() ->
     torch.manual_seed(3)
     losses, _ = stage.losses(batch)
     torch.manual_seed(3)
-    stage.reanalyze = Reanalyze()
+    stage._again = Again(Reanalyze())
     again, _ = stage.losses(replace(batch, extras={name: told[name] for name in (POLICY, VALUE)}))
     assert all(torch.equal(losses[name], again[name]) for name in losses)
     assert bool((fresh.decided >= stage.targets(batch).decided).all())
     assert not stage.beliefs()
+
+
+def test_another_process_finds_the_same_while_this_one_learns_from_what_was_known() -> None:
+    here, elsewhere = (learner(reanalyze=Reanalyze(0.5, simulations=5, process=flag)) for flag in (False, True))
+    batch = windows()
+    try:
+        for _ in range(2):  # the second time with other weights
+            torch.manual_seed(3)
+            losses, _ = elsewhere.losses(batch)
+            here.losses(batch)
+            for name, value in elsewhere.beliefs().items():
+                torch.testing.assert_close(value, here.beliefs()[name])
+            like = learner_like(elsewhere)
+            torch.manual_seed(3)
+            plain, _ = like.losses(batch)
+            assert all(torch.equal(losses[name], plain[name]) for name in losses)
+            for stage in (here, elsewhere):
+                for p in stage.parameters():
+                    p.data.mul_(1.3)
+    finally:
+        elsewhere.teardown("fit")
+
+
+def learner_like(stage: MuZero) -> MuZero:
+    made = learner()
+    made.load_state_dict(stage.state_dict())
+    return made
+
+
+def again(stage: MuZero, batch: Batch) -> None:
+    stage.losses(batch)
+    stage.beliefs()
+
+
+def test_a_search_process_that_dies_is_an_error_at_the_next_word_with_it() -> None:
+    stage, batch = learner(reanalyze=Reanalyze(0.5, process=True)), windows()
+    again(stage, batch)
+    searcher = stage._again._searcher
+    assert searcher is not None
+    os.kill(searcher._process.pid, signal.SIGKILL)
+    began = time.monotonic()
+    with pytest.raises(WorkerError, match=r"exit code -9[\s\S]*stage\.reanalyze\.process=false"):
+        again(stage, batch)
+    assert time.monotonic() - began < 10
 
 
 def test_what_is_found_anew_must_be_kept() -> None:
@@ -301,12 +371,13 @@ def test_prioritised_replay_is_told_how_wrong_the_first_value_was() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", [model, q_model], ids=["value", "q"])
+@pytest.mark.parametrize("kind", [model, q_model, prefix_model], ids=["value", "q", "prefix"])
 def test_its_simulator_says_what_one_made_of_its_heads_would(kind: Any) -> None:
     stage, batch = learner(model=kind()), windows()
     net, action = stage.model, torch.arange(len(batch.mask)) % 4
-    belief = LatentBelief(net.encode({"vector": batch.obs["vector"][:, 0]}))
-    heads = {name: lambda at, name=name: getattr(net, name)(at.latent) for name in ("reward", "value", "prior")}
+    belief = net.start(net.encode({"vector": batch.obs["vector"][:, 0]}))
+    heads = {name: lambda at, name=name: getattr(net, name)(at.latent) for name in ("value", "prior")}
+    heads["reward"] = net.reward
     plain, quick = from_model(net, heads, actions=4, discount=0.9), stage.simulator(torch.Generator())
     for one, other in zip(quick.root(belief)[1:], plain.root(belief)[1:], strict=True):
         torch.testing.assert_close(one, other)

@@ -35,7 +35,7 @@ class Guard(Watcher):
         batch: Any,
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        loss = float(outputs["loss"])
+        loss = float(outputs["metrics"]["loss/total"])  # of all processes that learn
         if math.isfinite(loss):
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -54,6 +54,10 @@ class MissingExtraError(UserError, ImportError):
         )
 
 
+class WorkerError(RuntimeError):
+    """A process that worked for this one failed or died."""
+
+
 def _same(kind: type[UserError], parts: tuple[str, str, str]) -> UserError:
     error = kind.__new__(kind)
     UserError.__init__(error, *parts)

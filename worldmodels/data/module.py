@@ -60,7 +60,7 @@ class Data(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002 (Lightning's signature)
         if self.stream is None:
-            learner = cast(Learner, cast(L.Trainer, self.trainer).lightning_module)
+            learner: Learner = cast(Any, cast(L.Trainer, self.trainer).lightning_module).learner()
             self.stream = self.plan.stream(self.recipe, learner, self.folder, self.rng)
 
     def train_dataloader(self) -> Any:

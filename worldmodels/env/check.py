@@ -11,12 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from worldmodels.core.errors import UserError
+from worldmodels.core.errors import UserError, WorkerError
 from worldmodels.core.protocols import World
 from worldmodels.core.spec import EnvSpec, describe, describe_action
 from worldmodels.env.conform import misfits, oddities, seen_as
 from worldmodels.env.recipe import Recipe
-from worldmodels.env.subprocess import WorkerError
 from worldmodels.env.trial import Played, difference, equal, play, random_actions
 
 SLOW = 200.0  # steps per second: below this, acting takes longer than learning
@@ -173,7 +172,7 @@ def _vector(recipe: Recipe, world: World, steps: int, seed: int) -> Iterator[Fin
     """Two worlds as one: what a learner will really get."""
     env, ended, same = recipe.make(2), 0, 0
     if recipe.spec() != env.spec:
-        differences = "; ".join(recipe.spec().differences(env.spec)) or "its name, extras or action names"
+        differences = "; ".join(recipe.spec().differences(env.spec)) or "its name, extras, or whether actions are named"
         yield Finding("error", "vector", f"recipe.spec() is not the world's: {differences}", "declare it in one place")
     try:
         env.reset([seed, seed + 1])

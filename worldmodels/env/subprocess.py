@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from worldmodels.core.errors import WorkerError
 from worldmodels.core.experience import Obs, Step
 from worldmodels.core.protocols import World
 from worldmodels.core.spec import EnvSpec
@@ -22,10 +23,6 @@ from worldmodels.env.vector import Buffers, SerialEnv, check_lanes, check_restor
 # One byte opens each message. Steps carry nothing more: actions and answers lie in shared memory.
 _STEP, _RESET, _SNAPSHOT, _RESTORE, _CLOSE = b"s", b"r", b"n", b"t", b"c"
 _QUIET, _ENDED, _RESULT, _ERROR = b"0", b"1", b"=", b"!"
-
-
-class WorkerError(RuntimeError):
-    """A worker's world failed, or the worker died. The env is closed."""
 
 
 class SubprocessEnv:

@@ -26,6 +26,7 @@ from worldmodels.core.spec import EnvSpec
 from worldmodels.data.module import Data
 from worldmodels.launch.compose import make
 from worldmodels.launch.folder import Folder
+from worldmodels.stage.crew import Crew
 from worldmodels.stage.stage import Stage
 
 
@@ -52,31 +53,65 @@ def build(cfg: DictConfig, config: Mapping[str, Any], folder: Folder) -> Parts:
         if isinstance(each, Watcher):
             each.demand(stage)
     loggers = [make(each) for each in (cfg.get("logger") or {}).values() if each is not None]
-    trainer = _trainer(cfg, callbacks=callbacks, logger=loggers or False, default_root_dir=str(folder.path))
+    trainer, devices = _trainer(cfg, callbacks=callbacks, logger=loggers or False, default_root_dir=str(folder.path))
+    if len(devices) > 1:
+        stage.shares = len(devices)
+        stage.crew = _crew(devices, stage, plan, trainer, cfg.trainer, Rng(cfg.seed, "crew"))
     spare(stage)
     seed_globals(Rng(cfg.seed, "losses"))
     return Parts(recipe, spec, stage, data, trainer)
 
 
-def _trainer(cfg: DictConfig, **late: Any) -> L.Trainer:
+def _trainer(cfg: DictConfig, **late: Any) -> tuple[L.Trainer, list[str]]:
+    """A trainer for one device, and all devices that learn: the first is its own, see `stage.crew`."""
     if "SLURM_JOB_ID" in os.environ and "plugins" not in cfg.trainer:
         late["plugins"] = [processes()]
+    if cfg.trainer.get("devices", 1) == 1 and cfg.trainer.get("num_nodes", 1) == 1:
+        return _made(cfg, **late), ["one"]
+    # Lightning would start the others by the words of a command line that Hydra has taken, into a locked folder, each
+    # with worlds of its own; it is only asked which devices there are.
+    asked = _made(cfg, **{**late, "callbacks": [], "logger": False})
+    if asked.num_nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes={asked.num_nodes}",
+            "one machine for one run",
+            "set trainer.num_nodes=1; several runs go to several machines with -m",
+        )
+    if asked.strategy.root_device.type == "cuda":
+        return _made(cfg, **late, devices=asked.device_ids[:1]), [f"cuda:{number}" for number in asked.device_ids]
+    return _made(cfg, **late, devices=1), ["cpu"] * asked.num_devices
+
+
+def _made(cfg: DictConfig, **late: Any) -> L.Trainer:
     try:
-        trainer: L.Trainer = make(cfg.trainer, **late)
+        return make(cfg.trainer, **late)
     except InstantiationException as error:
         if not isinstance(error.__cause__, MisconfigurationException | ValueError | TypeError):
             raise
         raise ConfigError(
             str(error.__cause__), "a machine that has what the trainer asks for", "take trainer=cpu, or mend trainer.*"
         ) from error
-    # Lightning would start the others by the words of a command line that Hydra has taken, into a locked folder.
-    if (count := trainer.num_devices * trainer.num_nodes) > 1:
+
+
+def _crew(devices: list[str], stage: Stage, plan: Any, trainer: L.Trainer, options: Any, rng: Rng) -> Crew:
+    """Those who learn together; ConfigError if they can not."""
+    count, batch = len(devices), getattr(getattr(plan, "sampler", plan), "batch", 0)
+    stage.demand_crew(count)
+    if batch % count:
         raise ConfigError(
-            f"trainer.devices={cfg.trainer.get('devices')} makes {count} processes",
-            "one process on one device, as every run is",
-            "set trainer.devices=1 (trainer.num_nodes=1); several runs go side by side with -m",
+            f"trainer.devices={count} for batches of {batch}",
+            "as many windows for each",
+            f"set data.sampler.batch={batch + count - batch % count}, which is of all together",
         )
-    return trainer
+    alien = [name for name in ("strategy", "accumulate_grad_batches") if name in options]
+    if alien:
+        found = f"trainer.{alien[0]} with trainer.devices={count}"
+        raise ConfigError(found, "what one process has", f"leave out trainer.{alien[0]}")
+    if trainer.precision not in ("32-true", "bf16-mixed"):
+        found = f"trainer.precision={trainer.precision} on {count} devices"
+        raise ConfigError(found, "32-true or bf16-mixed", "set trainer.precision=bf16-mixed")
+    tells = getattr(plan, "recalls", False) or getattr(plan, "refresh", False)
+    return Crew(devices, rng, half=trainer.precision == "bf16-mixed", tells=tells)
 
 
 def processes() -> LightningEnvironment | SLURMEnvironment:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from worldmodels.core.errors import ConfigError, SpecError
 from worldmodels.core.spec import EnvSpec
@@ -20,6 +20,7 @@ from worldmodels.launch import checkpoint
 from worldmodels.launch.folder import Folder, flat
 from worldmodels.launch.json_list import word
 from worldmodels.launch.modules import Weights, chosen, others, parts, tensors, within
+from worldmodels.stage.stage import Stage
 
 SHOWN = 3  # tensors of a module that are told
 OPTIONS = 8  # of a model
@@ -65,7 +66,7 @@ def demand(options: Mapping[str, Any]) -> None:
         )
 
 
-def begin(config: Mapping[str, Any], stage: nn.Module, spec: EnvSpec) -> Begun | None:
+def begin(config: Mapping[str, Any], stage: Stage, spec: EnvSpec) -> Begun | None:
     """Load what a config's `init` asks for; None if that is nothing. Nothing is loaded unless everything fits."""
     options = config["init"]
     demand(options)
@@ -87,10 +88,19 @@ def begin(config: Mapping[str, Any], stage: nn.Module, spec: EnvSpec) -> Begun |
         found = tensors(there, name)
         here |= {key: found[short] for short, key in within(here, name).items()}
     stage.load_state_dict(here)
+    _follow(stage, names)
     return Begun(
         str(folder.path), path.name, _hash(path), int(kept.get("global_step", 0)), tuple(names),
         tuple(others(here, names)), **_origin(folder), remarks=differences,
     )  # fmt: skip
+
+
+def _follow(stage: Stage, names: Sequence[str]) -> None:
+    """Slow copies begin as what they follow, unless they were loaded themselves."""
+    paths = {id(part): path for path, part in stage.named_modules()}
+    for slow, source in stage.followers():
+        if paths[id(slow)].partition(".")[0] not in names:
+            slow.reset(source)
 
 
 def _demand_trained(folder: Folder, theirs: Mapping[str, Any], config: Mapping[str, Any]) -> None:

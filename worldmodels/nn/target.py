@@ -39,13 +39,22 @@ class Target(nn.Module):
         return self.module(*args, **kwargs)
 
     @torch.no_grad()
+    def reset(self, source: nn.Module) -> None:
+        """The network as it is now, such as after other weights were loaded."""
+        self._copy(source, 1.0)
+
+    @torch.no_grad()
     def update(self, source: nn.Module) -> None:
         if self.every > 1:
             self.count += 1
             if int(self.count) % self.every:
                 return
-        _follow(self.module.parameters(), source.parameters(), self.rate)
-        for mine, its in zip(self.module.buffers(), source.buffers(), strict=True):
+        self._copy(source, self.rate)
+
+    def _copy(self, source: nn.Module, rate: float) -> None:
+        module: Any = self.module
+        _follow(module.parameters(), source.parameters(), rate)
+        for mine, its in zip(module.buffers(), source.buffers(), strict=True):
             mine.copy_(its)
 
 

@@ -5,24 +5,42 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Bool, Int64
+from torch import Tensor
 
 from worldmodels.core.experience import Obs
 from worldmodels.core.protocols import Memory
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
-from worldmodels.model.muzero import LatentBelief, MuZero
+from worldmodels.model.latent import LatentBelief
+from worldmodels.model.muzero import MuZero
 from worldmodels.nn.encoder import to_tensors
 from worldmodels.planner.plan import Planner
-from worldmodels.planner.simulator import Simulator
+from worldmodels.planner.simulator import Move, OneHot, Root, Simulator
 
 POLICY, VALUE = "search.policy", "search.value"  # extras: the improved policy, all 0 where nobody searched; the value
+
+
+def simulator(model: MuZero, discount: float) -> Simulator:
+    """As `planner.simulator.from_model` would make it, with fewer calls; roots are beliefs."""
+    vectors = OneHot(model.spec.action_size)
+
+    def root(belief: LatentBelief) -> Root:
+        return Root(belief, model.prior(belief.latent), model.value(belief.latent))
+
+    def recurrent(belief: LatentBelief, action: Int64[Tensor, " B"]) -> Move:
+        after = model.imagine(belief, vectors(action))
+        reward, value, prior = model.foretell(after)
+        return Move(after, reward, torch.full_like(reward, discount), prior, value)
+
+    return Simulator(root, recurrent)
 
 
 class Searching:
     """A planner in the latents of a MuZero, for N worlds at once; it shares the model's weights.
 
     Meets `core.protocols.Policy`. Its extras are what there is to learn from a search: see `POLICY` and `VALUE`.
-    `judged` is the search without exploration, where that is another.
+    `judged` is the search without exploration, where that is another. With `plain` the value it tells is the model's,
+    not the search's.
     """
 
     def __init__(
@@ -34,9 +52,10 @@ class Searching:
         judged: Planner | None = None,
         *,
         tells: bool = False,
+        plain: bool = False,
     ) -> None:
         self.spec, self.model, self.simulator, self.planner = spec, model, simulator, planner
-        self.judged, self.tells = judged or planner, tells
+        self.judged, self.tells, self.plain = judged or planner, tells, plain
         self.extras = {POLICY: ArraySpec((spec.action_size,), "float32"), VALUE: ArraySpec((), "float32")}
         if tells:
             self.extras = {f"belief.{name}": array for name, array in self.extras.items()}
@@ -44,7 +63,7 @@ class Searching:
 
     def telling(self) -> Searching:
         """The same, whose words on a step may be replaced later; see `core.protocols.Telling`."""
-        return Searching(self.spec, self.model, self.simulator, self.planner, self.judged, tells=True)
+        return Searching(self.spec, self.model, self.simulator, self.planner, self.judged, tells=True, plain=self.plain)
 
     def by(self, planner: Planner) -> Searching:
         """The same with another search."""
@@ -64,10 +83,11 @@ class Searching:
         rng: Rng,
     ) -> tuple[Int64[np.ndarray, " N"], Memory, Obs]:
         device = next(self.model.parameters()).device
-        belief = LatentBelief(self.model.encode(to_tensors(obs, device)))
+        belief = self.model.start(self.model.encode(to_tensors(obs, device)))
         planner = self.planner if explore else self.judged
         plan = planner.plan(self.simulator, belief, rng=rng.numpy, explore=explore)
-        told = {POLICY: plan.target.float().cpu().numpy(), VALUE: plan.value.float().cpu().numpy()}
+        value = self.model.value(belief.latent) if self.plain else plan.value
+        told = {POLICY: plan.target.float().cpu().numpy(), VALUE: value.float().cpu().numpy()}
         if self.tells:
             told = {f"belief.{name}": value for name, value in told.items()}
             told["belief.known"] = np.ones(len(plan.action), bool)

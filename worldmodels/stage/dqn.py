@@ -108,6 +108,9 @@ class DQN(Stage):
     def policy(self) -> Greedy:
         return Greedy(self.net, self.epsilon)
 
+    def followers(self) -> list[tuple[Target, nn.Module]]:
+        return [(self.target, self.net)]
+
     def after_update(self) -> None:
         self.target.update(self.net)
 

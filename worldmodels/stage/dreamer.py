@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldmodels.core.experience import Batch
 from worldmodels.core.options import Natural, Options
@@ -87,7 +87,8 @@ class Dreamer(WorldModel):
 
     def losses(self, batch: Batch) -> tuple[Scalars, Scalars]:
         plan, learned = self.imagination, self.look(batch)
-        starts = choose_starts(learned, plan.starts)
+        many = plan.starts if plan.starts == "all" else -(-plan.starts // self.shares)
+        starts = choose_starts(learned, many)
         fading = plan.discount / self.loss.going
         dreamt = imagine(self.mind, starts, plan, fading=fading, slow_target=self.slow.target)
         if plan.return_norm and self.training:
@@ -132,6 +133,9 @@ class Dreamer(WorldModel):
         many = parameters[:, None].expand(-1, count - 1, -1)
         chosen = torch.cat([self.actor.mode(parameters)[:, None], self.actor.sample(many, rng)], 1)
         return chosen.clamp(-1, 1)  # as the world will take them
+
+    def followers(self) -> list[tuple[Target, nn.Module]]:
+        return [(self.slow_critic, self.critic)]
 
     def after_update(self) -> None:
         self.slow_critic.update(self.critic)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, cast
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from worldmodels.core.errors import ConfigError
@@ -25,15 +25,15 @@ from worldmodels.data.replay import Replay
 from worldmodels.data.rollout import Rollout
 from worldmodels.data.segment import Segment
 from worldmodels.model import muzero
-from worldmodels.model.muzero import LatentBelief
 from worldmodels.model.unroll import as_vector
 from worldmodels.nn.target import Target
+from worldmodels.ops.squash import ClipRewards, clip_rewards
 from worldmodels.planner.plan import TreePlanner
-from worldmodels.planner.simulator import Move, OneHot, Root, Simulator
-from worldmodels.policy.searching import Searching
+from worldmodels.planner.simulator import Simulator
+from worldmodels.policy.searching import Searching, simulator
 from worldmodels.stage.consistency import Consistency, Seen
 from worldmodels.stage.optim import Optim
-from worldmodels.stage.reanalyze import Reanalyze
+from worldmodels.stage.reanalyze import Again, Reanalyze, Search
 from worldmodels.stage.search_targets import Horizon, Targets, targets
 from worldmodels.stage.stage import Group, Scalars, Stage, demand_kind
 
@@ -55,27 +55,30 @@ class MuZero(Stage):
 
     Windows should hold unroll + n_step + 1 steps and be padded (`data.sampler.pad=true`). The gradient into each
     imagined latent is multiplied by `scales.gradient`; its losses count 1 / unroll, those of the first moment 1.
-    `consistency(spec, shape)` holds imagined latents against what is seen; null: nothing does. With `target`, options
+    `consistency(model)` holds imagined latents against what is seen; null: nothing does. With `target`, options
     of `nn.target.Target`, values are bootstrapped from a slow copy of the model instead of from what the search said.
     A model with values of actions (`model.q`) learns those that were taken, and no policy. `eval_simulations` are those
-    of the search that acts without exploring; null: as many.
+    of the search that acts without exploring; null: as many. Without `search_values` it is the network's own word on
+    each step that is stored. `clip_rewards` says what a reward is to all that is learned.
     """
 
     unfit = (Rollout, Segment)
     refreshes = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is an option of its config)
         self,
         spec: EnvSpec,
         model: Callable[[EnvSpec], muzero.MuZero],
         planner: TreePlanner,
-        consistency: Callable[[EnvSpec, tuple[int, ...]], Consistency] | None = None,
+        consistency: Callable[[muzero.MuZero], Consistency] | None = None,
         *,
         optim: Optim | None = None,
         scales: Scales | None = None,
         target: Annotated[Mapping[str, Any] | None, Options(Target)] = None,
         reanalyze: Reanalyze | None = None,
         eval_simulations: Natural | None = None,
+        search_values: bool = True,
+        clip_rewards: ClipRewards | None = None,
         unroll: Natural = 5,
         n_step: Count = 5,
         discount: Share = 0.997,
@@ -87,13 +90,14 @@ class MuZero(Stage):
             raise ConfigError(found, "latents that tell rewards, values and a policy", "take model=muzero")
         planner.check(spec.action_size)
         self.model, self.planner = made, planner
-        self.consistency = None if consistency is None else consistency(spec, self.model.shape)
+        self.consistency = None if consistency is None else consistency(self.model)
         self.optim, self.scales = optim or Optim(), scales or Scales()
         self.slow = None if target is None else Target(self.model, **target)
-        self.reanalyze, self.eval_simulations = reanalyze or Reanalyze(), eval_simulations
+        self._again, self.eval_simulations = Again(reanalyze or Reanalyze()), eval_simulations
+        self.search_values = search_values
+        self.clip_rewards: ClipRewards | None = clip_rewards
         self.horizon = Horizon(unroll, n_step, discount)
         self._surprise: Tensor | None = None
-        self._found: Mapping[str, Tensor] = {}
 
     def demand(self, plan: Plan) -> None:
         super().demand(plan)
@@ -107,30 +111,18 @@ class MuZero(Stage):
                 f"{needed} steps for stage.unroll={unroll} and stage.n_step={n}, padded at the end",
                 f"set data.sampler.length={needed} data.sampler.pad=true",
             )
-        if self.reanalyze.ratio and not plan.refresh:
-            found = f"stage.reanalyze.ratio={self.reanalyze.ratio}, and what is found is not kept"
+        ratio = self._again.options.ratio
+        if ratio and not plan.refresh:
+            found = f"stage.reanalyze.ratio={ratio}, and what is found is not kept"
             raise ConfigError(found, "data.refresh=true", "set both, or neither")
 
     def simulator(self, rng: torch.Generator, candidates: int | None = None) -> Simulator:  # noqa: ARG002 (draws none)
         demand_kind(self.spec, candidates)
-        return self._simulator(self.model)
-
-    def _simulator(self, model: muzero.MuZero) -> Simulator:
-        """As `planner.simulator.from_model` would make it, with fewer calls."""
-        vectors, discount = OneHot(self.spec.action_size), self.horizon.discount
-
-        def root(belief: LatentBelief) -> Root:
-            return Root(belief, model.prior(belief.latent), model.value(belief.latent))
-
-        def recurrent(belief: LatentBelief, action: Int64[Tensor, " B"]) -> Move:
-            latent = model.advance(belief.latent, vectors(action))
-            reward, value, prior = model.foretell(latent)
-            return Move(LatentBelief(latent), reward, torch.full_like(reward, discount), prior, value)
-
-        return Simulator(root, recurrent)
+        return simulator(self.model, self.horizon.discount)
 
     def policy(self) -> Searching:
-        return Searching(self.spec, self.model, self.simulator(torch.Generator()), self.planner, self.judged)
+        simulator = self.simulator(torch.Generator())
+        return Searching(self.spec, self.model, simulator, self.planner, self.judged, plain=not self.search_values)
 
     @property
     def judged(self) -> TreePlanner:
@@ -150,25 +142,35 @@ class MuZero(Stage):
         return self.optim.make(groups, fused=fused)
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, *args: Any, **kwargs: Any) -> None:
-        self.optim.warm(optimizer, self.updates)
+        self.optim.schedule(optimizer, self.updates)
         super().optimizer_step(epoch, batch_idx, optimizer, *args, **kwargs)
 
     def feedback(self) -> Tensor | None:
         """How far the value of each window's first moment was from its target (B,)."""
         return self._surprise
 
+    def followers(self) -> list[tuple[Target, nn.Module]]:
+        own: list[tuple[Target, nn.Module]] = [] if self.slow is None else [(self.slow, self.model)]
+        return own if self.consistency is None else own + self.consistency.followers(self.model)
+
     def after_update(self) -> None:
-        if self.slow is not None:
-            self.slow.update(self.model)
+        for slow, source in self.followers():
+            slow.update(source)
+        if self.consistency is not None:
+            self.consistency.after_update()
 
     def beliefs(self) -> Mapping[str, Tensor]:
         """What was found by searching again from the last batch."""
-        return self._found
+        return self._again.end()
+
+    def teardown(self, stage: str) -> None:
+        self._again.close()
+        super().teardown(stage)
 
     def losses(self, batch: Batch) -> tuple[Scalars, Scalars]:
         if self.training:  # or else the windows are others, to be judged by
-            net = self.steady
-            batch, self._found = self.reanalyze(batch, net, self._simulator(net), self.planner)
+            search = Search(self.steady, self.planner, self.horizon.discount, not self.search_values)
+            batch = self._again.begin(batch, search)
         targets = self.targets(batch)
         latents = self.imagine(batch, targets.action[:, : self.horizon.unroll])
         each, told = self.read(latents, targets)
@@ -187,6 +189,7 @@ class MuZero(Stage):
         The last is also what prioritised replay is told.
         """
         model = self.model
+        targets = replace(targets, reward=model.owed(targets.reward))
         reward = model.told("reward", latents[:, 1:])
         paid = model.number("reward").loss(reward, targets.reward) * targets.paid
         each = {"reward": F.pad(paid, (1, 0))}
@@ -219,7 +222,7 @@ class MuZero(Stage):
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Targets:
-        net = self.steady
+        net, batch = self.steady, replace(batch, reward=clip_rewards(batch.reward, self.clip_rewards))
         return targets(batch, self.horizon, None if self.slow is None else net.value(net.encode(batch.obs)))
 
     @property

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
 from worldmodels.core.options import Count, Options, Rate, Share
 from worldmodels.core.spec import EnvSpec
@@ -123,6 +124,11 @@ class PPO(Stage):
             near = old["value"] + (value - old["value"]).clamp(-self.clip_value, self.clip_value)
             error = torch.maximum(error, (near - old["return"]).square())
         return 0.5 * error
+
+    def demand_crew(self, count: int) -> None:
+        if self.kl_stop is not None:
+            found = f"trainer.devices={count} with stage.kl_stop={self.kl_stop}, which one process decides on"
+            raise ConfigError(found, "one process, or no such limit", "set trainer.devices=1, or stage.kl_stop=null")
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         if self.kl_stop is None or not bool(self.stopped):

@@ -11,43 +11,99 @@ from torch import Tensor
 
 from worldmodels.core.experience import Batch
 from worldmodels.core.options import Natural, Share
-from worldmodels.model.muzero import LatentBelief, MuZero
+from worldmodels.model.muzero import MuZero
 from worldmodels.planner.plan import TreePlanner
-from worldmodels.planner.simulator import Simulator
-from worldmodels.policy.searching import POLICY, VALUE
+from worldmodels.policy.searching import POLICY, VALUE, simulator
+from worldmodels.stage.searcher import Searcher
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is found from observations (B, *): extras that a policy would tell. It does not explore.
+
+    With `plain` the value is the model's, not the search's.
+    """
+
+    model: MuZero
+    planner: TreePlanner
+    discount: float
+    plain: bool
+
+    @torch.no_grad()
+    def __call__(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        belief = self.model.start(self.model.encode(obs))
+        ways = simulator(self.model, self.discount)
+        plan = self.planner.plan(ways, belief, rng=np.random.default_rng(0), explore=False)
+        return {POLICY: plan.target, VALUE: self.model.value(belief.latent) if self.plain else plan.value}
 
 
 @dataclass(frozen=True)
 class Reanalyze:
-    """`ratio` of the windows of each batch are searched anew before they are learned from, every step of them.
+    """`ratio` of the windows of each batch are searched anew, every step of them, and what is found replaces the old.
 
-    What is found takes the place of what was found before (`data.refresh=true`). Searches do not explore.
-    `simulations`: of each; null: those of the planner. Schrittwieser et al. (2021), "Online and Offline Reinforcement
-    Learning by Planning with a Learned Model"; there 80 % of all updates, and the stored targets stay as they were.
+    It is kept with `data.refresh=true`. The batch itself is learned from with what is found; or, with `process`, with
+    what was known before, while another process searches, on the CPU. Both search with the weights from before the
+    update. `simulations`: of each search; null: those of the planner. Schrittwieser et al. (2021), "Online and Offline
+    Reinforcement Learning by Planning with a Learned Model"; there 80 % of all updates, and stored targets stay.
     """
 
     ratio: Share = 0.0
     simulations: Natural | None = None
+    process: bool = False
 
-    @torch.no_grad()
-    def __call__(
-        self, batch: Batch, model: MuZero, simulator: Simulator, planner: TreePlanner
-    ) -> tuple[Batch, Mapping[str, Tensor]]:
-        """The batch with fresh extras in its first windows (their order is random), and they with `known` (B, T)."""
+    def chosen(self, batch: Batch) -> Tensor:
+        """Steps to search from, (B, T): of the first windows, as their order is random."""
         known = batch.mask.clone()
         known[round(self.ratio * len(known)) :] = False
+        return known
+
+    def how(self, search: Search) -> Search:
+        if self.simulations is None:
+            return search
+        return replace(search, planner=replace(search.planner, simulations=self.simulations))
+
+
+class Again:
+    """What a stage does about it at each update: `begin` before, `end` after."""
+
+    def __init__(self, options: Reanalyze) -> None:
+        self.options = options
+        self._found: Mapping[str, Tensor] = {}
+        self._searcher: Searcher | None = None
+        self._waiting: tuple[Batch, Tensor] | None = None
+
+    def begin(self, batch: Batch, search: Search) -> Batch:
+        """The batch as it is to be learned from."""
+        self.end()  # nobody may have asked for the last
+        self._found, known = {}, self.options.chosen(batch)
         if not known.any():
-            return batch, {}
-        if self.simulations is not None:
-            planner = replace(planner, simulations=self.simulations)
-        seen = {name: x[:, :-1][known] for name, x in batch.obs.items()}
-        plan = planner.plan(simulator, LatentBelief(model.encode(seen)), rng=np.random.default_rng(0), explore=False)
-        fresh = {POLICY: plan.target, VALUE: plan.value}
-        newest = {name: _placed(batch.extras[name], known, value) for name, value in fresh.items()}
-        return replace(batch, extras={**batch.extras, **newest}), {**newest, "known": known}
+            return batch
+        search, seen = self.options.how(search), {name: x[:, :-1][known] for name, x in batch.obs.items()}
+        if not self.options.process:
+            self._found = placed(batch, known, search(seen))
+            return replace(batch, extras={**batch.extras, **{name: self._found[name] for name in (POLICY, VALUE)}})
+        if self._searcher is None:
+            self._searcher = Searcher(search, search.model)
+        self._searcher.ask(search.model, seen)
+        self._waiting = batch, known
+        return batch
+
+    def end(self) -> Mapping[str, Tensor]:
+        """What was found (B, T, ...), and where, `known`."""
+        if self._waiting is not None and self._searcher is not None:
+            (batch, known), self._waiting = self._waiting, None
+            self._found = placed(batch, known, self._searcher.answer())
+        return self._found
+
+    def close(self) -> None:
+        if self._searcher is not None:
+            self._searcher.close()
+            self._searcher = None
 
 
-def _placed(old: Tensor, where: Tensor, value: Tensor) -> Tensor:
-    new = old.clone()
-    new[where] = value.to(old)
-    return new
+def placed(batch: Batch, known: Tensor, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A batch's extras with what was found in their place, and where that is."""
+    newest = {name: batch.extras[name].clone() for name in found}
+    for name, value in found.items():
+        newest[name][known] = value.to(newest[name])
+    return {**newest, "known": known}

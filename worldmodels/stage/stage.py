@@ -13,14 +13,16 @@ from torch import Tensor, nn
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
-from worldmodels.core.protocols import Policy
+from worldmodels.core.protocols import Learner, Policy
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.module import Plan
 from worldmodels.data.replay import Replay
 from worldmodels.data.rollout import Rollout
 from worldmodels.data.segment import Segment
 from worldmodels.nn.laprop import clip_adaptive_
+from worldmodels.nn.target import Target
 from worldmodels.planner.simulator import Simulator
+from worldmodels.stage.crew import Crew
 
 Scalars = dict[str, Tensor]
 PLANS = (Replay, Rollout, Segment)
@@ -50,6 +52,10 @@ class Stage(L.LightningModule, ABC):
     recalls: ClassVar[bool] = False  # whether it can go on from `Batch.recalled`
     refreshes: ClassVar[bool] = False  # whether it tells of `beliefs` that replace what was lived
 
+    crew: Crew | None = None  # other processes that learn from shares of its batches
+    shares = 1  # of which a batch has so many
+    counted = 0  # updates so far, where there is no Trainer to count them
+
     def __init__(self, spec: EnvSpec) -> None:
         super().__init__()
         self.spec = spec
@@ -60,6 +66,9 @@ class Stage(L.LightningModule, ABC):
 
     @abstractmethod
     def groups(self) -> list[Group]: ...
+
+    def demand_crew(self, count: int) -> None:
+        """ConfigError unless so many processes may learn from shares of its batches."""
 
     def demand(self, plan: Plan) -> None:
         """ConfigError unless it can learn from what the plan will hand out. Asked before anything runs."""
@@ -114,18 +123,37 @@ class Stage(L.LightningModule, ABC):
 
     @property
     def updates(self) -> int:
-        """Taken so far; 0 outside of a Trainer."""
-        return 0 if self._trainer is None else self.trainer.global_step
+        """Taken so far."""
+        return self.counted if self._trainer is None else self.trainer.global_step
+
+    def followers(self) -> list[tuple[Target, nn.Module]]:
+        """Slow copies, and what they follow."""
+        return []
 
     def after_update(self) -> None:
         """Move target networks. Runs inside the step, so a checkpoint never falls between."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002 (Lightning's signature)
+        if self.crew is not None:
+            batch = self.crew.share(self, batch)
         losses, metrics = self.losses(batch)
         total = torch.stack(list(losses.values())).sum()
         watched = {f"loss/{name}": value.detach() for name, value in losses.items()}
         watched |= {name: value.detach() for name, value in metrics.items()}
-        return {"loss": total, "metrics": {"loss/total": total.detach(), **watched}}
+        self._watched = {"loss/total": total.detach(), **watched}
+        return {"loss": total, "metrics": self._watched}
+
+    def on_after_backward(self) -> None:
+        if self.crew is not None:
+            self._watched["loss/total"] = self.crew.gather(self, self._watched["loss/total"])
+
+    def learner(self) -> Learner:
+        """What a stream may ask of all that learn."""
+        return self if self.crew is None else Together(self, self.crew)
+
+    def teardown(self, stage: str) -> None:  # noqa: ARG002 (Lightning's signature)
+        if self.crew is not None:
+            self.crew.close()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         groups = [
@@ -169,6 +197,25 @@ class Stage(L.LightningModule, ABC):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         self.after_update()
+
+
+class Together:
+    """A stage that learned from a share, and the others."""
+
+    def __init__(self, stage: Stage, crew: Crew) -> None:
+        self.stage, self.crew = stage, crew
+
+    def policy(self) -> Policy:
+        return self.stage.policy()
+
+    def prepare(self, rollout: Batch) -> Batch:
+        return self.stage.prepare(rollout)
+
+    def feedback(self) -> Tensor | None:
+        return self.crew.feedback(self.stage.feedback())
+
+    def beliefs(self) -> Mapping[str, Tensor]:
+        return self.crew.beliefs(self.stage.beliefs())
 
 
 def demand_kind(spec: EnvSpec, candidates: int | None) -> None:

@@ -139,5 +139,5 @@ class WorldModel(Stage):
         return self.optim.make(groups, fused=fused)
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, *args: Any, **kwargs: Any) -> None:
-        self.optim.warm(optimizer, self.updates)
+        self.optim.schedule(optimizer, self.updates)
         super().optimizer_step(epoch, batch_idx, optimizer, *args, **kwargs)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from worldmodels.core.errors import ConfigError, WorkerError
+from worldmodels.core.experience import Batch
+from worldmodels.core.rng import Rng
+from worldmodels.launch.build import build_stage
+from worldmodels.launch.compose import config, make
+from worldmodels.stage.crew import Crew
+from worldmodels.stage.stage import Stage
+
+WORDS = [
+    "+experiment=gumbel_muzero", "env=dummy", "data.width=4", "data.warmup=100", "data.sampler.batch=12",
+    "planner.simulations=2", "data.refresh=true", "stage.reanalyze.ratio=1.0", "model.representation.size=16",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Batch]:
+    cfg = config("train", WORDS)
+    recipe, plan = make(cfg.env), make(cfg.data)
+    spec = plan.spec(recipe)
+    stream = plan.stream(recipe, build_stage(cfg, spec), tmp_path_factory.mktemp("run"), Rng(0, "data"))
+    batch = next(iter(stream))
+    stream.close()
+    # Where the world has ended actions are drawn, by each process for itself.
+    return cfg, replace(batch, terminated=torch.zeros_like(batch.terminated), mask=torch.ones_like(batch.mask))
+
+
+def stage_of(cfg: Any, *, crew: int = 0) -> Stage:
+    stage = build_stage(cfg, make(cfg.data).spec(make(cfg.env)))
+    for p in stage.parameters():  # heads begin at zero
+        p.data.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    stage.crew = Crew(["cpu"] * crew, Rng(0, "crew"), tells=True) if crew else None
+    return stage
+
+
+def gradients(stage: Stage, batch: Batch) -> dict[str, torch.Tensor]:
+    stage.zero_grad()
+    stage.training_step(batch, 0)["loss"].backward()
+    stage.on_after_backward()
+    return {name: p.grad for name, p in stage.named_parameters() if p.grad is not None}
+
+
+def test_three_processes_work_out_the_gradients_that_one_does(lived: tuple[Any, Batch]) -> None:
+    cfg, batch = lived
+    alone, together = stage_of(cfg), stage_of(cfg, crew=3)
+    learner = together.learner()
+    try:
+        for _ in range(2):
+            one, three = gradients(alone, batch), gradients(together, batch)
+            assert one.keys() == three.keys()
+            for name, value in one.items():
+                torch.testing.assert_close(three[name], value, rtol=1e-4, atol=1e-6, msg=name)
+            surprise, expected = learner.feedback(), alone.feedback()
+            assert surprise is not None
+            assert expected is not None
+            torch.testing.assert_close(surprise, expected, rtol=1e-4, atol=1e-5)
+            told = learner.beliefs()
+            for name, value in alone.beliefs().items():
+                torch.testing.assert_close(told[name], value, rtol=1e-4, atol=1e-5)
+            for stage in (alone, together):  # the others are told of the weights
+                for p in stage.parameters():
+                    p.data.mul_(1.1)
+    finally:
+        together.teardown("fit")
+
+
+def test_a_learner_that_dies_is_an_error_at_the_next_update(lived: tuple[Any, Batch]) -> None:
+    cfg, batch = lived
+    stage = stage_of(cfg, crew=2)
+    gradients(stage, batch)
+    crew = stage.crew
+    assert crew is not None
+    os.kill(crew._processes[0].pid, signal.SIGKILL)
+    with pytest.raises(WorkerError, match=r"learner 1 of 2 died with exit code -9"):
+        gradients(stage, batch)
+
+
+def test_a_batch_that_can_not_be_shared_is_refused(lived: tuple[Any, Batch]) -> None:
+    cfg, batch = lived
+    with pytest.raises(ConfigError, match=r"a batch of 12 for 5 processes[\s\S]*make it 15"):
+        stage_of(cfg, crew=5).training_step(batch, 0)
