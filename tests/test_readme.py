@@ -25,6 +25,7 @@ ACTING = ["data.warmup=200", "data.sampler.batch=4"]
 MORE = {
     "world_model_offline": [*BRIEF, "data.batch=4", "data.held_batches=1"],
     "dqn_minatar": [*BRIEF, *ACTING],
+    "gumbel_muzero": [*BRIEF, *ACTING, "callback.score.every=1"],
     "ppo_minatar": [*BRIEF[:1], *BRIEF[2:], "data.steps=16", "data.passes=1"],
     "dreamer_minatar": [*BRIEF, *ACTING, "callback.film.batches=1", "callback.score.every=1"],
 }
@@ -115,7 +116,7 @@ def table() -> list[tuple[str, str]]:
 
 
 def test_the_table_of_stages_tells_what_the_experiments_choose() -> None:
-    assert len(table()) == 4
+    assert len(table()) == 5
     for stage, name in table():
         assert f"override /stage: {stage}\n" in (conf() / "experiment" / f"{name}.yaml").read_text()
 
