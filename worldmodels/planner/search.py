@@ -123,7 +123,7 @@ def demand_backend(backend: Backend) -> None:
     if backend not in ("numba", "torch"):
         raise ConfigError(f"backend={backend!r}", "numba or torch", "choose one of them")
     if backend == "numba" and importlib.util.find_spec("numba") is None:
-        raise MissingExtraError("numba", "search", "set backend=torch, which takes many times as long")
+        raise MissingExtraError("numba", "search", "set planner.backend=torch, which takes many times as long")
 
 
 def _engine(tree: Tree, rule: Rule, guide: Guide, backend: Backend) -> Engine:

@@ -50,11 +50,30 @@ class Consistency(nn.Module):
         """Keep what the next update is to find."""
 
 
-class Cosine(Consistency):
+class Projecting(Consistency):
+    """Looks at what is seen through the model and a `projector`, or through copies of both that follow slowly.
+
+    `target`: options of `nn.target.Target`; null: no copies. No gradient reaches what is seen.
+    """
+
+    def __init__(self, whole: MuZero, projector: nn.Module, target: Mapping[str, Any] | None) -> None:
+        super().__init__()
+        self.projector = projector
+        self.slow = None if target is None else Target(looking(whole, projector), **target)
+
+    @torch.no_grad()
+    def project(self, seen: Seen) -> Float32[Tensor, "B K ..."]:
+        """All moments but the first."""
+        return (self.projector(seen.look(seen.later)) if self.slow is None else self.slow(seen.later)).float()
+
+    def followers(self, model: MuZero) -> list[tuple[Target, nn.Module]]:
+        return [] if self.slow is None else [(self.slow, looking(model, self.projector))]
+
+
+class Cosine(Projecting):
     """One minus the cosine between a guess from each imagined latent and a projection of the one that is seen.
 
-    No gradient reaches the seen side. SimSiam, as in EfficientZero: Ye et al. (2021), section 4.1. With `target`,
-    options of `nn.target.Target`, a copy that follows slowly looks and projects there: SPR, Schwarzer et al. (2021).
+    SimSiam, as in EfficientZero: Ye et al. (2021), section 4.1. With `target`: SPR, Schwarzer et al. (2021).
     Differences: in EfficientZero projections are normed over the batch, here as everything else; SPR's is a layer of
     its Q-learner.
     """
@@ -71,23 +90,16 @@ class Cosine(Consistency):
         activation: Activation = "relu",
         init: Scheme = "dreamer",
     ) -> None:
-        super().__init__()
         style: dict[str, Any] = {"norm": norm, "activation": activation, "init": init}
-        self.projector = nn.Sequential(
-            nn.Flatten(-len(whole.shape)), MLP(math.prod(whole.shape), hidden, layers, projection, **style)
-        )
+        flat = nn.Flatten(-len(whole.shape))
+        mlp = MLP(math.prod(whole.shape), hidden, layers, projection, **style)
+        super().__init__(whole, nn.Sequential(flat, mlp), target)
         self.predictor = MLP(projection, hidden, 1, projection, **style)
-        self.slow = None if target is None else Target(looking(whole, self.projector), **target)
 
     def forward(self, latents: Float[Tensor, "B M ..."], seen: Seen) -> tuple[Float32[Tensor, "B M"], Scalars]:
         guess = self.predictor(self.projector(latents[:, 1:]))
-        with torch.no_grad():
-            target = self.projector(seen.look(seen.later)) if self.slow is None else self.slow(seen.later)
-        each = (1 - F.cosine_similarity(guess.float(), target.float(), dim=-1)) * seen.valid[:, 1:]
+        each = (1 - F.cosine_similarity(guess.float(), self.project(seen), dim=-1)) * seen.valid[:, 1:]
         return F.pad(each, (1, 0)), {}
-
-    def followers(self, model: MuZero) -> list[tuple[Target, nn.Module]]:
-        return [] if self.slow is None else [(self.slow, looking(model, self.projector))]
 
 
 class NCE(Consistency):
@@ -127,11 +139,10 @@ class NCE(Consistency):
         return each, {"nce_accuracy": found.sum() / seen.valid.sum().clamp(min=1)}
 
 
-class Buffered(Consistency):
+class Buffered(Projecting):
     """Each imagined latent has to find what was seen then among what was seen in the last updates.
 
-    A copy that follows slowly (`target`, options of `nn.target.Target`) looks and projects; what it made of the last
-    `queue` moments and places are the other candidates. Of grids every place is told for itself, among those of the
+    What the copy that follows slowly (`target`) made of the last `queue` moments and places are the other candidates. Of grids every place is told for itself, among those of the
     same place. Where several processes learn, it is the first one's share that is kept. MoCo: He et al. (2020),
     section 3.2; "buffered NCE" in later versions of "abstract world models" (2020).
     """
@@ -153,17 +164,14 @@ class Buffered(Consistency):
         activation: Activation = "relu",
         init: Scheme = "dreamer",
     ) -> None:
-        super().__init__()
         style: dict[str, Any] = {"norm": norm, "activation": activation, "init": init}
         places = math.prod(whole.shape[1:])
         if queue < places:
             raise ConfigError(
                 f"a queue of {queue} for latents of {places} places", "one for each", f"set queue={256 * places}"
             )
-        self.projector = nn.Sequential(
-            Places(len(whole.shape)), MLP(whole.shape[0], hidden, layers, projection, **style)
-        )
-        self.slow = Target(looking(whole, self.projector), **(target or {"rate": 0.01}))
+        mlp = MLP(whole.shape[0], hidden, layers, projection, **style)
+        super().__init__(whole, nn.Sequential(Places(len(whole.shape)), mlp), target or {"rate": 0.01})
         self.temperature = temperature
         # Before there is anything, directions at random, of length 1 on average.
         self.register_buffer(
@@ -174,15 +182,10 @@ class Buffered(Consistency):
 
     def forward(self, latents: Float[Tensor, "B M ..."], seen: Seen) -> tuple[Float32[Tensor, "B M"], Scalars]:
         guess = self.projector(latents[:, 1:])
-        with torch.no_grad():
-            target = F.normalize(self.slow(seen.later).float(), dim=-1)
-        valid = seen.valid[:, 1:]
+        target, valid = F.normalize(self.project(seen), dim=-1), seen.valid[:, 1:]
         each, found = queued(guess, target, self.queue, temperature=self.temperature)
         self._new = target[valid] if self.training else None
         return F.pad(each * valid, (1, 0)), {"nce_accuracy": (found * valid).sum() / valid.sum().clamp(min=1)}
-
-    def followers(self, model: MuZero) -> list[tuple[Target, nn.Module]]:
-        return [(self.slow, looking(model, self.projector))]
 
     @torch.no_grad()
     def after_update(self) -> None:

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from unrolls import LENGTH, learner, windows
+
+from worldmodels.core.errors import ConfigError, WorkerError
+from worldmodels.core.experience import Batch
+from worldmodels.core.rng import Rng
+from worldmodels.data.replay import Replay
+from worldmodels.data.sampler import Uniform
+from worldmodels.policy.searching import POLICY, VALUE
+from worldmodels.stage.muzero import MuZero
+from worldmodels.stage.reanalyze import Again, Reanalyze
+
+
+def test_what_is_searched_anew_with_the_same_weights_is_what_a_search_finds() -> None:
+    stage, batch = learner(reanalyze=Reanalyze(ratio=0.5)), windows()
+    stage.losses(batch)
+    told = stage.beliefs()
+    half = round(len(batch.mask) / 2)
+    assert told["known"][:half].equal(batch.mask[:half])
+    assert not told["known"][half:].any()
+    policy = stage.policy()
+    for b, t in told["known"].nonzero().tolist():
+        obs = {"vector": batch.obs["vector"][b : b + 1, t].numpy()}
+        _, _, found = policy.act(obs, np.ones(1, bool), None, explore=False, rng=Rng(0, "test"))
+        np.testing.assert_allclose(told[POLICY][b, t], found[POLICY][0], atol=1e-5)
+        np.testing.assert_allclose(told[VALUE][b, t], found[VALUE][0], atol=1e-5)
+    elsewhere = ~told["known"]
+    assert torch.equal(told[POLICY][elsewhere], batch.extras[POLICY][elsewhere])
+    fresh = stage.targets(replace(batch, extras={name: told[name] for name in (POLICY, VALUE)}))
+    torch.manual_seed(3)
+    losses, _ = stage.losses(batch)
+    torch.manual_seed(3)
+    stage._again = Again(Reanalyze())
+    again, _ = stage.losses(replace(batch, extras={name: told[name] for name in (POLICY, VALUE)}))
+    assert all(torch.equal(losses[name], again[name]) for name in losses)
+    assert bool((fresh.decided >= stage.targets(batch).decided).all())
+    assert not stage.beliefs()
+
+
+def test_another_process_finds_the_same_while_this_one_learns_from_what_was_known() -> None:
+    here, elsewhere = (learner(reanalyze=Reanalyze(0.5, simulations=5, process=flag)) for flag in (False, True))
+    batch = windows()
+    try:
+        for _ in range(2):  # the second time with other weights
+            torch.manual_seed(3)
+            losses, _ = elsewhere.losses(batch)
+            here.losses(batch)
+            for name, value in elsewhere.beliefs().items():
+                torch.testing.assert_close(value, here.beliefs()[name])
+            like = learner_like(elsewhere)
+            torch.manual_seed(3)
+            plain, _ = like.losses(batch)
+            assert all(torch.equal(losses[name], plain[name]) for name in losses)
+            for stage in (here, elsewhere):
+                for p in stage.parameters():
+                    p.data.mul_(1.3)
+    finally:
+        elsewhere.teardown("fit")
+
+
+def learner_like(stage: MuZero) -> MuZero:
+    made = learner()
+    made.load_state_dict(stage.state_dict())
+    return made
+
+
+def again(stage: MuZero, batch: Batch) -> None:
+    stage.losses(batch)
+    stage.beliefs()
+
+
+def test_a_search_process_that_dies_is_an_error_at_the_next_word_with_it() -> None:
+    stage, batch = learner(reanalyze=Reanalyze(0.5, process=True)), windows()
+    again(stage, batch)
+    searcher = stage._again._searcher
+    assert searcher is not None
+    os.kill(searcher._process.pid, signal.SIGKILL)
+    began = time.monotonic()
+    with pytest.raises(WorkerError, match=r"exit code -9[\s\S]*stage\.reanalyze\.process=false"):
+        again(stage, batch)
+    assert time.monotonic() - began < 10
+
+
+def test_what_is_found_anew_must_be_kept() -> None:
+    stage, sampler = learner(reanalyze=Reanalyze(ratio=0.5)), Uniform(length=LENGTH, batch=4, pad=True)
+    with pytest.raises(ConfigError, match=r"data\.refresh=true"):
+        stage.demand(Replay(sampler))
+    stage.demand(Replay(sampler, refresh=True))

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from unrolls import K, N, learner, windows
+
+from worldmodels.core.experience import Batch
+from worldmodels.policy.searching import POLICY, VALUE
+
+
+def naive_value(batch: Batch, b: int, k: int) -> float | None:
+    """The target of one moment, one step at a time; None where there is none."""
+    steps = int(batch.mask[b].sum())
+    over = bool(batch.terminated[b].any())
+    if k >= steps:
+        return 0.0 if over else None
+    total, discount = 0.0, 1.0
+    for t in range(k, k + N):
+        if t == steps - 1 and not over:  # where it leads nobody has searched
+            return total + discount * float(batch.extras[VALUE][b, t])
+        total += discount * float(batch.reward[b, t])
+        discount *= 0.9
+        if batch.terminated[b, t]:
+            return total
+    return total + discount * float(batch.extras[VALUE][b, k + N])
+
+
+def test_targets_are_those_that_one_would_work_out_by_hand() -> None:
+    batch = windows()
+    found = learner().targets(batch)
+    for b in range(len(batch.mask)):
+        steps, over = int(batch.mask[b].sum()), bool(batch.terminated[b].any())
+        for k in range(K + 1):
+            expected = naive_value(batch, b, k)
+            assert bool(found.worth[b, k]) == (expected is not None), (b, k)
+            if expected is not None:
+                assert float(found.value[b, k]) == pytest.approx(expected, abs=1e-6), (b, k)
+            searched = k < steps and float(batch.extras[POLICY][b, k].sum()) > 0
+            assert bool(found.decided[b, k]) == searched
+            assert bool(found.seen[b, k]) == (k <= steps)
+        for k in range(K):
+            assert bool(found.paid[b, k]) == (k < steps or over)
+            assert float(found.reward[b, k]) == (float(batch.reward[b, k]) if k < steps else 0.0)
+        for k in range(min(K + 1, steps)):
+            assert int(found.action[b, k]) == int(batch.action[b, k])
+    assert 0 < float(found.worth.float().mean()) < 1
+    assert 0 < float(found.decided.float().mean()) < 1
+
+
+def test_a_slow_copy_of_the_model_is_bootstrapped_from_instead() -> None:
+    """And then the last observation counts, which nobody searched from, unless the world has ended there."""
+    stage, batch = learner(target={"every": 2}), windows()
+    assert stage.slow is not None
+    slow = stage.slow.module
+    found, going = stage.targets(batch), ~batch.terminated.any(1)
+    for b in range(len(batch.mask)):
+        steps = int(batch.mask[b].sum())
+        for k in range(min(K + 1, steps)):
+            end = min(k + N, steps)
+            total = sum(0.9 ** (t - k) * float(batch.reward[b, t]) for t in range(k, end))
+            if end < steps or going[b]:
+                total += 0.9 ** (end - k) * float(slow.value(slow.encode({"vector": batch.obs["vector"][b, end]})))
+            assert float(found.value[b, k]) == pytest.approx(total, abs=1e-5), (b, k)
+        for k in range(steps, K + 1):
+            assert bool(found.worth[b, k]) != bool(going[b])
+            assert going[b] or float(found.value[b, k]) == 0.0
+    before = stage.model.value(stage.model.encode(batch.obs)).detach()
+    assert not torch.equal(before, slow.value(slow.encode(batch.obs)))
+    for _ in range(2):
+        stage.after_update()
+    assert torch.equal(before, slow.value(slow.encode(batch.obs)))
