@@ -170,6 +170,42 @@ def test_latents_follow_their_actions(backend: str) -> None:
             assert int(latent["belief"].trace[tree]) == int("0" + "".join(map(str, digits)))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_latents_of_any_kind_and_layout_come_back_as_they_were_given(backend: str) -> None:
+    table, given = random_table(), list[dict[str, Tensor]]()
+
+    def latent(state: Tensor) -> dict[str, Tensor]:
+        kinds = {
+            "bool": state % 2 == 0,
+            "bytes": state[:, None].repeat(1, 3).to(torch.int8),
+            "none": state[:, None][:, :0],
+        }
+        wide = (state.double()[:, None, None] * torch.arange(1, 7).reshape(1, 2, 3)).transpose(1, 2)
+        return {
+            "state": state,
+            **kinds,
+            "strided": wide,
+            "half": state.half(),
+            "broadcast": state[:1, None].expand(8, 2),
+        }
+
+    def root(state: Tensor) -> Root:
+        given.append(latent(state))
+        return Root(given[0], *table._root(state)[1:])
+
+    def recurrent(asked: dict[str, Tensor], action: Tensor) -> Move:
+        move = table._recurrent(asked["state"], action)
+        given.append(latent(move.latent))
+        return Move(given[-1], *move[1:])
+
+    found = Gumbel(simulations=20, backend=backend).plan(
+        Simulator(root, recurrent), states(8), rng=np.random.default_rng(0)
+    )
+    for node, expected in enumerate(given):
+        kept = found.tree.latents.read(torch.full((8,), node))
+        assert all(torch.equal(kept[name], x) and kept[name].dtype is x.dtype for name, x in expected.items())
+
+
 def test_a_tree_tells_its_main_line() -> None:
     table = constant_table(reward=torch.tensor([[0.0, 1.0, 0.0]]))
     tree = plan(Puct(simulations=40, backend="torch"), table, explore=False).tree

@@ -8,9 +8,9 @@ from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from worldmodels.planner import kernels
-from worldmodels.planner.rules import Guide, Rule
-from worldmodels.planner.simulator import Move, check_finite
-from worldmodels.planner.tree import Tree
+from worldmodels.planner.rules import GUMBEL, Guide, Rule
+from worldmodels.planner.simulator import Latent, Move, check_finite
+from worldmodels.planner.tree import Grown, Tree
 
 
 class Compiled:
@@ -25,24 +25,48 @@ class Compiled:
         guides = (guide.gumbel.contiguous(), guide.schedule.contiguous(), guide.uniform.contiguous())
         scratch = torch.empty(actions, dtype=torch.float64)
         self._kept = (*parts, *guides, scratch, place, asked, numbers)  # as long as there are addresses of them
-        sizes = (roots, nodes, actions, rule.kind, *(part.shape[1] for part in guides), 0)
-        self._memory = np.array([*sizes, *(part.data_ptr() for part in self._kept)])
-        self._place, self._asked = place, asked.unbind(0)
+        self._tree, self._gumbel = tree, rule.kind == GUMBEL
+        self._latents, self._near = tree.latents, tree.latents.device.type == "cpu"
+        flat = tree.latents.flat if self._near else []
+        sizes = (roots, nodes, actions, rule.kind, *(part.shape[1] for part in guides), len(flat))
+        copies = [number for leaf in flat for number in (leaf.data_ptr(), leaf[0].nbytes, 0, 0)]
+        self._memory = np.array([*sizes, *(part.data_ptr() for part in self._kept), *copies])
+        self._place, self._asked, self._next = place, asked, None
 
     def plant(self, logit: Float64[Tensor, "B A"], value: Float64[Tensor, " B"]) -> None:
         """Writes the roots; a logit of -inf is an action that can not be taken there."""
         logit, value = logit.contiguous(), value.contiguous()
         kernels.plant(self._memory, logit.data_ptr(), value.data_ptr())
 
-    def select(self, simulation: int) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"]]:
-        """Place among the latents, and action, of an edge without a child, for each tree."""
-        return self._place, self._asked[simulation]
+    def select(self, simulation: int) -> tuple[Latent, Int64[Tensor, " B"]]:
+        """Latent and action of an edge without a child, for each tree."""
+        device, action = self._latents.device, self._asked[simulation]
+        if self._near:
+            return self._next if simulation else self._latents.gather(self._place), action
+        return self._latents.gather(self._place.to(device)), action.to(device)
 
     def expand(self, simulation: int, move: Move) -> None:
         """Adds one node to each tree at the edges that `select` gave, carries its value up, selects the next edges."""
         parts = _parts(move)
+        leaves = [leaf.contiguous() for leaf in self._latents.leaves(move.latent)] if self._near else []
+        copies = [torch.empty_like(leaf) for leaf in leaves]
+        for at, (leaf, copy) in enumerate(zip(leaves, copies, strict=True)):
+            self._memory[kernels.COPIES + 4 * at + 2] = leaf.data_ptr()
+            self._memory[kernels.COPIES + 4 * at + 3] = copy.data_ptr()
         if kernels.step(self._memory, simulation, *(part.data_ptr() for part in parts)) >= 0:
             check_finite(Move(None, *parts), simulation)
+        if self._near:
+            self._next = self._latents.rebuilt(copies)
+        else:
+            self._latents.write(simulation + 1, move.latent)
+
+    def read(self) -> Grown:
+        """What is known of the roots in the end."""
+        tree = self._tree
+        q = torch.empty_like(tree.valid, dtype=torch.float64)
+        improved = torch.empty_like(q if self._gumbel else q[:, :0])
+        kernels.read(self._memory, q.data_ptr(), improved.data_ptr())
+        return Grown(tree, q, improved)
 
 
 def _parts(move: Move) -> tuple[Float32[Tensor, "..."], ...]:

@@ -14,9 +14,9 @@ from torch import Tensor
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.options import Count, Natural, Rate
 from worldmodels.planner.plan import Noise, Plan, TreePlanner, require
-from worldmodels.planner.rules import Guide, GumbelRule, completed
+from worldmodels.planner.rules import Guide, GumbelRule, leading
 from worldmodels.planner.search import Backend, Opening
-from worldmodels.planner.tree import Tree
+from worldmodels.planner.tree import Grown
 
 CONSIDERED = 16  # actions, unless max_considered says otherwise
 
@@ -67,18 +67,17 @@ class Gumbel(TreePlanner):
         table = schedules(most, self.simulations).to(considered.device)
         return replace(super().guide(opening, noise), schedule=table[considered])
 
-    def read(self, tree: Tree, opening: Opening, guide: Guide) -> Plan:  # noqa: ARG002
+    def read(self, grown: Grown, opening: Opening, guide: Guide) -> Plan:
         """Acts by noise, logit and value among the most visited; the target has no noise.
 
         Without simulations the action is drawn from the prior, which is the target, too.
         """
-        row, rule = tree.row(), self.rule(explore=False)
-        q = completed(row)
-        improved = rule.improved(row, q)
+        tree, q, improved = grown
+        visits = tree.visits[:, 0]
         return Plan(
-            action=rule.leading(row, improved + guide.gumbel, row.visits.amax(1, keepdim=True)),
-            visits=row.visits.long(),
-            value=row.value[:, 0],
+            action=leading(improved + guide.gumbel, visits, visits.amax(1, keepdim=True), opening.valid),
+            visits=visits.long(),
+            value=tree.value[:, 0],
             q=q,
             target=improved.softmax(1),
             tree=tree,

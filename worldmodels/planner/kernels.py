@@ -22,7 +22,11 @@ numba: Any = importlib.import_module("numba")
 # Numba asks only whether this file has changed: what it compiles together lies together, and whoever changes constants
 # that are imported here has to touch this file, too.
 compiled: Callable[..., Any] = numba.njit(cache=True, error_model="numpy")
+inlined: Callable[..., Any] = numba.njit(cache=True, error_model="numpy", forceinline=True)
 TINY = float(np.finfo(np.float64).tiny)
+# Where the memory tells of latents. Of each tensor: its address for all nodes, bytes of a row, and the addresses of the
+# new nodes' and of copies to ask about next.
+COPIES = 21
 
 # The packed tensors of `Tree`: edges, links, nodes, places, extremes, valid.
 Trees = tuple[
@@ -57,7 +61,21 @@ def _pointer(_context: Any, _address: Any) -> Any:
     return numba.types.voidptr(numba.types.int64), cast
 
 
-@compiled
+@numba.extending.intrinsic
+@no_type_check
+def _copy(_context: Any, _to: Any, _source: Any, _size: Any) -> Any:
+    """Bytes from one address to another."""
+
+    def copy(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = context.get_value_type(numba.types.voidptr)
+        to, source = builder.inttoptr(args[0], kind), builder.inttoptr(args[1], kind)
+        numba.core.cgutils.raw_memcpy(builder, to, source, args[2], 1)
+        return context.get_dummy_value()
+
+    return numba.types.void(*[numba.types.int64] * 3), copy
+
+
+@inlined
 @no_type_check
 def _trees(memory: Int64[np.ndarray, " M"]) -> Trees:
     at, roots, nodes, actions = memory, memory[0], memory[1], memory[2]
@@ -71,7 +89,7 @@ def _trees(memory: Int64[np.ndarray, " M"]) -> Trees:
     )
 
 
-@compiled
+@inlined
 @no_type_check
 def _course(memory: Int64[np.ndarray, " M"]) -> Course:
     at, roots, simulations, actions = memory, memory[0], memory[1] - 1, memory[2]
@@ -85,7 +103,7 @@ def _course(memory: Int64[np.ndarray, " M"]) -> Course:
     )
 
 
-@compiled
+@inlined
 @no_type_check
 def _numbers(memory: Int64[np.ndarray, " M"]) -> Numbers:
     return numba.carray(_pointer(memory[20]), (5,), np.float64)
@@ -137,10 +155,39 @@ def step(memory: Int64[np.ndarray, " M"], simulation: int, reward: int, discount
         _backup(trees, kind == UCB, tree, new)
         if new + 1 < edges.shape[1]:
             _select(trees, course, numbers, kind, new, tree)
+    _turn(memory, place, new)
     return -1
 
 
 @compiled
+@no_type_check
+def read(memory: Int64[np.ndarray, " M"], q: int, improved: int) -> None:
+    """Writes to these addresses (B, A) the completed values of the roots, and logits of Gumbel's improved policy."""
+    trees, course, numbers = _trees(memory), _course(memory), _numbers(memory)
+    valid, scratch = trees[5], course[3]
+    values = numba.carray(_pointer(q), valid.shape, np.float64)
+    logits = numba.carray(_pointer(improved), valid.shape, np.float64)
+    for tree in range(len(valid)):
+        _complete(trees, tree, 0, scratch)
+        values[tree] = scratch
+        if memory[3] == GUMBEL:
+            _improve(trees, numbers, tree, 0, scratch)
+            logits[tree] = scratch
+
+
+@inlined
+@no_type_check
+def _turn(memory: Int64[np.ndarray, " M"], place: Int64[np.ndarray, " B"], new: int) -> None:
+    """Keeps the latents of new nodes, and copies those at each place."""
+    for at in range(COPIES, COPIES + 4 * memory[7], 4):
+        kept, size, source, to = memory[at], memory[at + 1], memory[at + 2], memory[at + 3]
+        _copy(kept + new * len(place) * size, source, len(place) * size)
+        if new + 1 < memory[1]:
+            for tree in range(len(place)):
+                _copy(to + tree * size, kept + place[tree] * size, size)
+
+
+@inlined
 @no_type_check
 def _select(trees: Trees, course: Course, numbers: Numbers, kind: int, simulation: int, tree: int) -> None:
     """Goes down a tree to an edge without a child, which is what to ask the model about."""
@@ -169,7 +216,7 @@ def _select(trees: Trees, course: Course, numbers: Numbers, kind: int, simulatio
     place[tree], asked[simulation, tree] = node * len(edges) + tree, chosen
 
 
-@compiled
+@inlined
 @no_type_check
 def _write(trees: Trees, ucb: bool, logit: Float32[np.ndarray, "B A"], value: float, tree: int, node: int) -> bool:
     """Edges and values of a new node; False if a logit is not finite."""
@@ -194,7 +241,7 @@ def _write(trees: Trees, ucb: bool, logit: Float32[np.ndarray, "B A"], value: fl
     return finite
 
 
-@compiled
+@inlined
 @no_type_check
 def _backup(trees: Trees, ucb: bool, tree: int, node: int) -> None:
     """From a new node up to the root; the mean of a node begins with its own evaluation."""
@@ -217,7 +264,7 @@ def _backup(trees: Trees, ucb: bool, tree: int, node: int) -> None:
         node = above
 
 
-@compiled
+@inlined
 @no_type_check
 def _puct(trees: Trees, numbers: Numbers, tree: int, node: int) -> int:
     edges, links, nodes, places, extremes, valid = trees
@@ -243,7 +290,7 @@ def _puct(trees: Trees, numbers: Numbers, tree: int, node: int) -> int:
     return chosen
 
 
-@compiled
+@inlined
 @no_type_check
 def _scaled(q: float, low: float, high: float, min_range: float) -> float:
     if high < low:
@@ -251,7 +298,7 @@ def _scaled(q: float, low: float, high: float, min_range: float) -> float:
     return min(max((q - low) / max(high - low, min_range), 0.0), 1.0)
 
 
-@compiled
+@inlined
 @no_type_check
 def _ucb(trees: Trees, numbers: Numbers, tree: int, node: int) -> int:
     edges, links, _, _, extremes, valid = trees
@@ -270,10 +317,10 @@ def _ucb(trees: Trees, numbers: Numbers, tree: int, node: int) -> int:
     return chosen
 
 
-@compiled
+@inlined
 @no_type_check
-def _improve(trees: Trees, numbers: Numbers, tree: int, node: int, scratch: Float64[np.ndarray, " A"]) -> None:
-    """Logits of the improved policy into scratch, which must have room for all actions."""
+def _complete(trees: Trees, tree: int, node: int, scratch: Float64[np.ndarray, " A"]) -> int:
+    """Action values into scratch, the mixed value where not visited; the most visits that an action has."""
     edges, links, nodes, places, _, _ = trees
     actions, most = edges.shape[3], 0
     weight, mean = 0.0, 0.0
@@ -288,18 +335,27 @@ def _improve(trees: Trees, numbers: Numbers, tree: int, node: int, scratch: Floa
     mixed = nodes[tree, node, RAW]
     if weight > 0:
         mixed = (mixed + (count - 1) * (mean / weight)) / count
+    for a in range(actions):
+        scratch[a] = edges[tree, node, Q, a] if links[tree, node, VISITS, a] > 0 else mixed
+    return most
+
+
+@inlined
+@no_type_check
+def _improve(trees: Trees, numbers: Numbers, tree: int, node: int, scratch: Float64[np.ndarray, " A"]) -> None:
+    """Logits of the improved policy into scratch."""
+    edges, actions = trees[0], trees[0].shape[3]
+    most = _complete(trees, tree, node, scratch)
     low, high = np.inf, -np.inf
     for a in range(actions):
-        q = edges[tree, node, Q, a] if links[tree, node, VISITS, a] > 0 else mixed
-        scratch[a] = q
-        low, high = min(low, q), max(high, q)
+        low, high = min(low, scratch[a]), max(high, scratch[a])
     scale = (numbers[0] + most) * numbers[1]
     span = max(high - low, numbers[2])
     for a in range(actions):
         scratch[a] = edges[tree, node, LOGIT, a] + scale * ((scratch[a] - low) / span)
 
 
-@compiled
+@inlined
 @no_type_check
 def _leading(
     links: Int32[np.ndarray, "B N 2 A"], valid: Bool[np.ndarray, "B A"], gumbel: Float64[np.ndarray, "B A"],
@@ -313,7 +369,7 @@ def _leading(
     return chosen
 
 
-@compiled
+@inlined
 @no_type_check
 def _nearest(trees: Trees, tree: int, node: int, scratch: Float64[np.ndarray, " A"]) -> int:
     """The action whose share of the visits is furthest below its probability, of which scratch has the logits."""
@@ -339,7 +395,7 @@ def _nearest(trees: Trees, tree: int, node: int, scratch: Float64[np.ndarray, " 
     return chosen
 
 
-@compiled
+@inlined
 @no_type_check
 def _regularize(trees: Trees, numbers: Numbers, tree: int, node: int, scratch: Float64[np.ndarray, " A"]) -> float:
     """The regularised policy into scratch, up to its sum."""
@@ -374,7 +430,7 @@ def _regularize(trees: Trees, numbers: Numbers, tree: int, node: int, scratch: F
     return total
 
 
-@compiled
+@inlined
 @no_type_check
 def _drawn(
     links: Int32[np.ndarray, "B N 2 A"], places: Int32[np.ndarray, "B N 3"], tree: int, node: int,

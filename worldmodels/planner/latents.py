@@ -23,8 +23,9 @@ class Bank:
             raise SpecError("latents without any tensor", "at least one tensor (B, ...)", "give the latent a tensor")
         self._width, self.device = len(leaves[0]), leaves[0].device
         # Nodes before batch, so that a new node is one contiguous block.
-        kept = [leaf.new_empty(size, *leaf.shape) for leaf in leaves]
-        self._flat, self._nodes = [part.flatten(0, 1) for part in kept], [part.unbind(0) for part in kept]
+        self._nodes = [leaf.new_empty(size, *leaf.shape) for leaf in leaves]
+        self.flat = [part.flatten(0, 1) for part in self._nodes]  # (size * B, ...)
+        self._kinds = [(leaf.shape, leaf.dtype) for leaf in leaves]
         self.write(0, root)
 
     def read(self, node: Int64[Tensor, " B"]) -> Latent:
@@ -33,21 +34,28 @@ class Bank:
 
     def gather(self, place: Int64[Tensor, " M"]) -> Latent:
         """Copies of the latents (M, ...) at places node * B + tree."""
-        if isinstance(self._like, Tensor):
-            return self._flat[0].index_select(0, place)
-        return _rebuilt(self._like, iter([flat.index_select(0, place) for flat in self._flat]))
+        return self.rebuilt([flat.index_select(0, place) for flat in self.flat])
 
     def write(self, node: int, latent: Latent) -> None:
         """Keeps the latents (B, ...) of the same node of all rows."""
-        leaves = (latent,) if isinstance(latent, Tensor) else _leaves(latent)
-        for kept, leaf in zip(self._nodes, leaves, strict=True):
-            if kept[node].shape != leaf.shape or kept[node].dtype is not leaf.dtype:
+        for kept, leaf in zip(self._nodes, self.leaves(latent), strict=True):
+            kept[node].copy_(leaf)
+
+    def leaves(self, latent: Latent) -> list[Tensor]:
+        """Its tensors (B, ...) in order. SpecError unless they are like those of the root."""
+        leaves = [latent] if isinstance(latent, Tensor) else list(_leaves(latent))
+        for (shape, dtype), leaf in zip(self._kinds, leaves, strict=True):
+            if leaf.shape != shape or leaf.dtype is not dtype:
                 raise SpecError(
                     f"a latent of shape {tuple(leaf.shape)}, {leaf.dtype}",
-                    f"{tuple(kept[node].shape)}, {kept[node].dtype}, as at the root",
+                    f"{tuple(shape)}, {dtype}, as at the root",
                     "let root and recurrent of the simulator give latents of the same shapes and dtypes",
                 )
-            kept[node].copy_(leaf)
+        return leaves
+
+    def rebuilt(self, leaves: list[Tensor]) -> Latent:
+        """A latent of these tensors."""
+        return leaves[0] if isinstance(self._like, Tensor) else _rebuilt(self._like, iter(leaves))
 
 
 def _leaves(tree: Any) -> Iterator[Tensor]:

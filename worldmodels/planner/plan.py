@@ -15,7 +15,7 @@ from worldmodels.core.errors import ConfigError, SpecError
 from worldmodels.planner.rules import Guide, Rule
 from worldmodels.planner.search import Backend, Opening, demand_backend, grow, opened
 from worldmodels.planner.simulator import Simulator
-from worldmodels.planner.tree import Tree
+from worldmodels.planner.tree import Grown, Tree
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ class TreePlanner(ABC):
             )
         rule, guide = self.rule(explore), self.guide(opening, noise)
         start = self.noisy(opening, noise)
-        tree = grow(simulator, start, rule, guide, simulations=self.simulations, backend=self.backend)
-        return self.read(tree, opening, guide)
+        grown = grow(simulator, start, rule, guide, simulations=self.simulations, backend=self.backend)
+        return self.read(grown, opening, guide)
 
     def draw(self, rng: np.random.Generator, roots: int, actions: int) -> Noise:
         """All noise of one search. Parts that are not needed are not drawn and are 0."""
@@ -134,7 +134,7 @@ class TreePlanner(ABC):
         """How actions are chosen within the trees."""
 
     @abstractmethod
-    def read(self, tree: Tree, opening: Opening, guide: Guide) -> Plan:
+    def read(self, grown: Grown, opening: Opening, guide: Guide) -> Plan:
         """What the grown trees say; the opening is without noise."""
 
 

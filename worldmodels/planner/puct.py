@@ -11,7 +11,7 @@ from worldmodels.core.options import Natural, Rate, Share
 from worldmodels.planner.plan import Noise, Plan, TreePlanner, by_visits, require, shares, with_dirichlet
 from worldmodels.planner.rules import Guide, GumbelRule, PuctRule, completed
 from worldmodels.planner.search import Backend, Opening
-from worldmodels.planner.tree import Tree
+from worldmodels.planner.tree import Grown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,21 +63,21 @@ class Puct(TreePlanner):
     def rule(self, explore: bool) -> PuctRule:  # noqa: ARG002
         return PuctRule(self.c1, self.c2, self.scaling, self.unvisited, self.min_range)
 
-    def read(self, tree: Tree, opening: Opening, guide: Guide) -> Plan:
+    def read(self, grown: Grown, opening: Opening, guide: Guide) -> Plan:
         """Without simulations the target is the prior, and never has noise."""
-        row = tree.row()
-        visits = row.visits.long()
+        tree = grown.tree
+        visits = tree.visits[:, 0].long()
         if self.target == "visits":
             target = shares(visits, opening.prior)
         else:
-            calm = replace(row, logit=opening.logit, prior=opening.prior)
+            calm = replace(tree.row(), logit=opening.logit, prior=opening.prior)
             rule = GumbelRule(self.c_visit, self.c_scale, self.min_range)
             target = rule.improved(calm, completed(calm)).softmax(1)
         return Plan(
-            action=by_visits(visits, row.prior, guide.gumbel, self.temperature),
+            action=by_visits(visits, tree.prior[:, 0], guide.gumbel, self.temperature),
             visits=visits,
-            value=row.value[:, 0],
-            q=completed(row),
+            value=tree.value[:, 0],
+            q=grown.q,
             target=target,
             tree=tree,
         )

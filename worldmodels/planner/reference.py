@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from worldmodels.planner.rules import UCB, Guide, Rule
-from worldmodels.planner.simulator import Move, check_finite
+from worldmodels.planner.rules import UCB, Guide, GumbelRule, Rule, completed
+from worldmodels.planner.simulator import Latent, Move, check_finite
 from worldmodels.planner.tree import (
     ACTION,
     CHILD,
@@ -20,6 +20,7 @@ from worldmodels.planner.tree import (
     REWARD,
     VALUE,
     VISITS,
+    Grown,
     Q,
     Tree,
 )
@@ -40,8 +41,8 @@ class Reference:
         tree.places[:, 0] = torch.tensor([-1, -1, 1], dtype=torch.int32)
         self._write(0, logit, value)
 
-    def select(self, simulation: int) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"]]:
-        """Place among the latents, and action, of an edge without a child, for each tree."""
+    def select(self, simulation: int) -> tuple[Latent, Int64[Tensor, " B"]]:
+        """Latent and action of an edge without a child, for each tree."""
         node, action = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
         going = torch.ones_like(self.rows, dtype=torch.bool)
         for depth in range(simulation + 1):
@@ -53,7 +54,7 @@ class Reference:
                 break
             node = torch.where(going, child, node)
         self.node, self.action = node, action
-        return node * len(self.rows) + self.rows, action
+        return self.tree.latents.gather(node * len(self.rows) + self.rows), action
 
     def expand(self, simulation: int, move: Move) -> None:
         """Adds one node to each tree at the edges that `select` gave, and carries its value up."""
@@ -65,7 +66,15 @@ class Reference:
         tree.edges[self.rows, parent, REWARD, action] = move.reward.to(tree.edges)
         tree.edges[self.rows, parent, DISCOUNT, action] = move.discount.to(tree.edges)
         tree.links[self.rows, parent, CHILD, action] = new
+        tree.latents.write(new, move.latent)
         self._backup(torch.full_like(parent, new), value)
+
+    def read(self) -> Grown:
+        """What is known of the roots in the end."""
+        row = self.tree.row()
+        q = completed(row)
+        improved = self.rule.improved(row, q) if isinstance(self.rule, GumbelRule) else q.new_empty(len(q), 0)
+        return Grown(self.tree, q, improved)
 
     def _write(self, node: int, logit: Float64[Tensor, "B A"], value: Float64[Tensor, " B"]) -> Float64[Tensor, " B"]:
         """Edges and values of a new node of each tree; what the node is worth."""

@@ -9,9 +9,9 @@ import numpy as np
 from worldmodels.core.options import Natural, Rate, Share
 from worldmodels.planner.plan import Noise, Plan, TreePlanner, require, with_dirichlet
 from worldmodels.planner.puct import require_noise
-from worldmodels.planner.rules import Guide, RegularizedRule, completed
+from worldmodels.planner.rules import Guide, RegularizedRule
 from worldmodels.planner.search import Backend, Opening
-from worldmodels.planner.tree import Tree
+from worldmodels.planner.tree import Grown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +49,15 @@ class Regularized(TreePlanner):
     def rule(self, explore: bool) -> RegularizedRule:
         return RegularizedRule(self.c, self.min_range, sampled=explore)
 
-    def read(self, tree: Tree, opening: Opening, guide: Guide) -> Plan:  # noqa: ARG002
+    def read(self, grown: Grown, opening: Opening, guide: Guide) -> Plan:  # noqa: ARG002
         """Target and action are the policy's; without simulations, the prior's."""
-        row = tree.row()
+        row = grown.tree.row()
         policy = self.rule(explore=False).policy(row)
         return Plan(
             action=(policy.log() + self.temperature * guide.gumbel).argmax(1),
             visits=row.visits.long(),
             value=row.value[:, 0],
-            q=completed(row),
+            q=grown.q,
             target=policy,
-            tree=tree,
+            tree=grown.tree,
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float64, Int32, Int64
+from jaxtyping import Bool, Float64, Int32, Int64
 from torch import Tensor
 
 from worldmodels.planner.tree import Row
@@ -93,12 +93,8 @@ class GumbelRule:
     def choose(self, row: Row, guide: Guide, simulation: int, depth: int) -> Int64[Tensor, " B"]:
         improved = self.improved(row, completed(row))
         if depth == 0:
-            return self.leading(row, improved + guide.gumbel, guide.schedule[:, simulation, None])
+            return leading(improved + guide.gumbel, row.visits, guide.schedule[:, simulation, None], row.valid)
         return best(improved.softmax(1) - row.visits / row.count, row)
-
-    def leading(self, row: Row, score: Float64[Tensor, "B A"], visits: Int32[Tensor, "B 1"]) -> Int64[Tensor, " B"]:
-        """The action of the highest score among those visited so often."""
-        return best(torch.where(row.visits == visits, score, -torch.inf), row)
 
     def improved(self, row: Row, q: Float64[Tensor, "B A"]) -> Float64[Tensor, "B A"]:
         """Logits of the improved policy: logit + sigma(completed q), equations 8 and 11."""
@@ -185,6 +181,16 @@ def completed(row: Row) -> Float64[Tensor, "B A"]:
     mean = (prior * row.q).sum(1, keepdim=True) / weight
     mixed = (row.raw + (row.count - 1) * mean) / row.count
     return torch.where(visited, row.q, mixed)
+
+
+def leading(
+    score: Float64[Tensor, "B A"],
+    visits: Int32[Tensor, "B A"],
+    wanted: Int32[Tensor, "B 1"],
+    valid: Bool[Tensor, "B A"],
+) -> Int64[Tensor, " B"]:
+    """The valid action of the highest score among those visited as often as wanted."""
+    return torch.where(valid & (visits == wanted), score, -torch.inf).argmax(1)
 
 
 def best(score: Float64[Tensor, "B A"], row: Row) -> Int64[Tensor, " B"]:

@@ -20,7 +20,7 @@ from worldmodels.planner.latents import Bank
 from worldmodels.planner.reference import Reference
 from worldmodels.planner.rules import Guide, Rule
 from worldmodels.planner.simulator import Latent, Move, Root, Simulator, check_finite, check_shapes, single
-from worldmodels.planner.tree import Tree
+from worldmodels.planner.tree import Grown, Tree
 
 Backend = Literal["numba", "torch"]
 
@@ -41,13 +41,15 @@ class Opening:
 
 @runtime_checkable
 class Engine(Protocol):
-    """Grows trees by turns with the model. `select` gives places (node * B + tree) and actions of edges to follow."""
+    """Grows trees by turns with the model. `select` gives copies of latents, and actions, to ask the model about."""
 
     def plant(self, logit: Float64[Tensor, "B A"], value: Float64[Tensor, " B"]) -> None: ...
 
-    def select(self, simulation: int) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"]]: ...
+    def select(self, simulation: int) -> tuple[Latent, Int64[Tensor, " B"]]: ...
 
     def expand(self, simulation: int, move: Move) -> None: ...
+
+    def read(self) -> Grown: ...
 
 
 def opened(simulator: Simulator, obs: Any, invalid: Bool[Tensor, "B A"] | None, backend: Backend) -> Opening:
@@ -87,21 +89,16 @@ def _valid(root: Root, invalid: Bool[Tensor, "B A"]) -> Bool[Tensor, "B A"]:
 
 def grow(
     simulator: Simulator, opening: Opening, rule: Rule, guide: Guide, *, simulations: int, backend: Backend
-) -> Tree:
+) -> Grown:
     """Trees of `simulations` + 1 nodes. SearchError at the first answer of the model that is not finite."""
     tree = cleared(opening, simulations)
     shape = (opening.logit.shape[0], opening.logit.shape[1])
     engine = _engine(tree, rule, guide, backend)
     engine.plant(opening.logit, opening.value)
-    latents, far = tree.latents, tree.latents.device != tree.edges.device
     for simulation in range(simulations):
-        place, action = engine.select(simulation)
-        if far:
-            place, action = place.to(latents.device), action.to(latents.device)
-        move = simulator.recurrent(latents.gather(place), action)
-        engine.expand(simulation, single(move, shape))
-        latents.write(simulation + 1, move.latent)
-    return tree
+        latent, action = engine.select(simulation)
+        engine.expand(simulation, single(simulator.recurrent(latent, action), shape))
+    return engine.read()
 
 
 def cleared(opening: Opening, simulations: int) -> Tree:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float64, Int, Int32, Int64
@@ -130,3 +131,11 @@ class Tree:
         for node in range(1, depth.shape[1]):  # parents come before their children
             depth[:, node] = depth.gather(1, self.parent[:, node, None].long())[:, 0] + 1
         return depth.amax(1).long()
+
+
+class Grown(NamedTuple):
+    """Trees, and what they say of their roots."""
+
+    tree: Tree
+    q: Float64[Tensor, "B A"]  # of each action; the mixed value where it was never visited
+    improved: Float64[Tensor, "B G"]  # logits of the improved policy where the rule is Gumbel's, or else (B, 0)

@@ -11,7 +11,7 @@ from worldmodels.core.options import Natural, Rate, Share
 from worldmodels.planner.plan import Noise, Plan, TreePlanner, require, with_dirichlet
 from worldmodels.planner.rules import Guide, UcbRule
 from worldmodels.planner.search import Backend, Opening
-from worldmodels.planner.tree import LOGIT, Tree
+from worldmodels.planner.tree import LOGIT, Grown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,9 @@ class UcbQ(TreePlanner):
     def rule(self, explore: bool) -> UcbRule:  # noqa: ARG002
         return UcbRule(self.c, self.min_range)
 
-    def read(self, tree: Tree, opening: Opening, guide: Guide) -> Plan:
+    def read(self, grown: Grown, opening: Opening, guide: Guide) -> Plan:
         """The value is that of the best action, the target the softmax of the values; q is 0 for what is not valid."""
-        row = tree.row()
+        tree, row = grown.tree, grown.tree.row()
         noise = torch.where(row.valid, tree.edges[:, 0, LOGIT] - opening.logit, 0.0)
         q = row.q - noise / (1 + row.visits)
         known = torch.where(row.valid, q, -torch.inf)

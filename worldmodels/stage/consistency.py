@@ -142,9 +142,10 @@ class NCE(Consistency):
 class Buffered(Projecting):
     """Each imagined latent has to find what was seen then among what was seen in the last updates.
 
-    What the copy that follows slowly (`target`) made of the last `queue` moments and places are the other candidates. Of grids every place is told for itself, among those of the
-    same place. Where several processes learn, it is the first one's share that is kept. MoCo: He et al. (2020),
-    section 3.2; "buffered NCE" in later versions of "abstract world models" (2020).
+    What the copy that follows slowly (`target`) made of the last `queue` moments and places are the other candidates.
+    Of grids every place is told for itself, among those of the same place. Where several processes learn, it is the
+    first one's share that is kept. MoCo: He et al. (2020), section 3.2; "buffered NCE" in later versions of "abstract
+    world models" (2020).
     """
 
     queue: Float32[Tensor, "L Q P"]
