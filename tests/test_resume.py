@@ -120,6 +120,7 @@ RUNS: dict[str, tuple[list[str], int]] = {
         [
             "+experiment=gumbel_muzero",
             "model=muzero_prefix",
+            "stage.shorten_every=3",
             "stage/consistency=buffered",
             *REPLAY,
             *SMALL_SEARCH,

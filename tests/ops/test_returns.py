@@ -88,6 +88,17 @@ def test_n_step_return_equals_its_definition(kinds, seed, discount, n, padding):
 
 
 @settings(deadline=None, max_examples=60)
+@given(ends, seeds, rates, st.integers(1, 5), st.integers(0, 2))
+def test_each_moment_may_look_less_far(kinds, seed, discount, n, padding):
+    data = window(kinds, seed, padding)
+    reward, value, cont, mask = data
+    fewer = torch.randint(1, n + 1, reward.shape, generator=torch.Generator().manual_seed(seed))
+    found = n_step(reward, value, cont, discount=discount, n=n, fewer=fewer, mask=mask)[0].tolist()
+    expected = [naive_n_step(*lists(*data), discount, int(fewer[0, t]), t) for t in range(len(found))]
+    assert found == pytest.approx(expected)
+
+
+@settings(deadline=None, max_examples=60)
 @given(ends, seeds, rates, rates, st.integers(0, 2))
 def test_gae_equals_its_definition(kinds, seed, discount, lam, padding):
     data = window(kinds, seed, padding)

@@ -1,28 +1,32 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from unrolls import K, N, learner, windows
 
 from worldmodels.core.experience import Batch
-from worldmodels.policy.searching import POLICY, VALUE
+from worldmodels.core.rng import Rng
+from worldmodels.policy.searching import LIVED, POLICY, VALUE
 
 
-def naive_value(batch: Batch, b: int, k: int) -> float | None:
-    """The target of one moment, one step at a time; None where there is none."""
+def naive_value(batch: Batch, b: int, k: int, n: int = N) -> float | None:
+    """The target of one moment that looks n steps further, one step at a time; None where there is none."""
     steps = int(batch.mask[b].sum())
     over = bool(batch.terminated[b].any())
     if k >= steps:
         return 0.0 if over else None
     total, discount = 0.0, 1.0
-    for t in range(k, k + N):
+    for t in range(k, k + n):
         if t == steps - 1 and not over:  # where it leads nobody has searched
             return total + discount * float(batch.extras[VALUE][b, t])
         total += discount * float(batch.reward[b, t])
         discount *= 0.9
         if batch.terminated[b, t]:
             return total
-    return total + discount * float(batch.extras[VALUE][b, k + N])
+    return total + discount * float(batch.extras[VALUE][b, k + n])
 
 
 def test_targets_are_those_that_one_would_work_out_by_hand() -> None:
@@ -45,6 +49,33 @@ def test_targets_are_those_that_one_would_work_out_by_hand() -> None:
             assert int(found.action[b, k]) == int(batch.action[b, k])
     assert 0 < float(found.worth.float().mean()) < 1
     assert 0 < float(found.decided.float().mean()) < 1
+
+
+def test_values_look_less_far_from_what_was_lived_long_ago() -> None:
+    stage, batch = learner(shorten_every=10), windows()
+    age = torch.tensor([0, 9, 10, 19, 20, 25])[torch.arange(batch.mask.numel()).reshape(batch.mask.shape) % 6]
+    stage.counted = 25
+    batch = replace(batch, extras={**batch.extras, LIVED: (25 - age).int()})
+    found, seen = stage.targets(batch), set[int]()
+    for b in range(len(batch.mask)):
+        for k in range(K + 1):
+            n = N if age[b, k] < 10 else 1
+            expected = naive_value(batch, b, k, n)
+            if expected is not None:
+                assert float(found.value[b, k]) == pytest.approx(expected, abs=1e-6), (b, k)
+                seen.add(n)
+    assert seen == {1, N}
+
+
+@pytest.mark.parametrize("telling", [False, True])
+def test_a_search_notes_when_a_step_was_lived_where_that_counts(telling: bool) -> None:
+    stage = learner(shorten_every=10)
+    stage.counted = 7
+    policy = stage.policy().telling() if telling else stage.policy()
+    _, _, told = policy.act({"vector": np.zeros((2, 3), "float32")}, np.ones(2, bool), None, explore=True, rng=Rng(0))
+    assert told[LIVED].tolist() == [7, 7]
+    assert set(told) == set(policy.extras)
+    assert LIVED not in learner().policy().extras
 
 
 def test_a_slow_copy_of_the_model_is_bootstrapped_from_instead() -> None:

@@ -9,7 +9,7 @@ such a row and bootstrap from its value, so a truncated episode keeps its bootst
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
@@ -32,19 +32,21 @@ def n_step(
     *,
     discount: float,
     n: int,
+    fewer: Int64[Tensor, "B T"] | None = None,
     mask: Bool[Tensor, "B T"] | None = None,
 ) -> Float[Tensor, "B T"]:
-    """Rewards of the next n steps plus the discounted value of where they lead.
+    """Rewards of the next n steps plus the discounted value of where they lead. Sutton & Barto (2018), section 7.1.
 
-    Fewer than n steps are summed where the window or the episode ends before. Sutton & Barto (2018), section 7.1.
+    Fewer than n steps are summed where the window or the episode ends before, and where `fewer` says so, from 1 to n.
     """
     last, scale = value[:, -1:], discount * cont
-    total = value[:, :-1]
-    for _ in range(n):
+    total = found = value[:, :-1]
+    for steps in range(1, n + 1):
         total = reward + scale * torch.cat([total[:, 1:], last], 1)
         if mask is not None:
             total = torch.where(mask, total, value[:, :-1])
-    return total
+        found = total if fewer is None else torch.where(fewer >= steps, total, found)
+    return found
 
 
 def lambda_return(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Int64
@@ -17,7 +20,8 @@ from worldmodels.nn.encoder import to_tensors
 from worldmodels.planner.plan import Planner
 from worldmodels.planner.simulator import Move, OneHot, Root, Simulator
 
-POLICY, VALUE = "search.policy", "search.value"  # extras: the improved policy, all 0 where nobody searched; the value
+# Extras: the improved policy, all 0 where nobody searched; the value; and how many updates the model had had.
+POLICY, VALUE, LIVED = "search.policy", "search.value", "search.update"
 
 
 def simulator(model: MuZero, discount: float) -> Simulator:
@@ -40,7 +44,7 @@ class Searching:
 
     Meets `core.protocols.Policy`. Its extras are what there is to learn from a search: see `POLICY` and `VALUE`.
     `judged` is the search without exploration, where that is another. With `plain` the value it tells is the model's,
-    not the search's.
+    not the search's. With a `clock` it also tells the number of updates so far.
     """
 
     def __init__(
@@ -53,17 +57,21 @@ class Searching:
         *,
         tells: bool = False,
         plain: bool = False,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         self.spec, self.model, self.simulator, self.planner = spec, model, simulator, planner
-        self.judged, self.tells, self.plain = judged or planner, tells, plain
+        self.judged, self.tells, self.plain, self.clock = judged or planner, tells, plain, clock
         self.extras = {POLICY: ArraySpec((spec.action_size,), "float32"), VALUE: ArraySpec((), "float32")}
         if tells:
             self.extras = {f"belief.{name}": array for name, array in self.extras.items()}
             self.extras["belief.known"] = ArraySpec((), "bool")
+        if clock is not None:
+            self.extras[LIVED] = ArraySpec((), "int32")
 
     def telling(self) -> Searching:
         """The same, whose words on a step may be replaced later; see `core.protocols.Telling`."""
-        return Searching(self.spec, self.model, self.simulator, self.planner, self.judged, tells=True, plain=self.plain)
+        kept: dict[str, Any] = {"plain": self.plain, "clock": self.clock}
+        return Searching(self.spec, self.model, self.simulator, self.planner, self.judged, tells=True, **kept)
 
     def by(self, planner: Planner) -> Searching:
         """The same with another search."""
@@ -91,4 +99,6 @@ class Searching:
         if self.tells:
             told = {f"belief.{name}": value for name, value in told.items()}
             told["belief.known"] = np.ones(len(plan.action), bool)
+        if self.clock is not None:
+            told[LIVED] = np.full(len(plan.action), self.clock(), np.int32)
         return plan.action.cpu().numpy(), memory, told

@@ -59,7 +59,9 @@ class MuZero(Stage):
     of `nn.target.Target`, values are bootstrapped from a slow copy of the model instead of from what the search said.
     A model with values of actions (`model.q`) learns those that were taken, and no policy. `eval_simulations` are those
     of the search that acts without exploring; null: as many. Without `search_values` it is the network's own word on
-    each step that is stored. `clip_rewards` says what a reward is to all that is learned.
+    each step that is stored. `clip_rewards` says what a reward is to all that is learned. `shorten_every`: values look
+    one step less far, but one, for each so many updates that have passed since the step was lived, as what is done by
+    now is something else: off-policy correction of Ye et al. (2021), section 4.3, where it is 0.3 of all updates.
     """
 
     unfit = (Rollout, Segment)
@@ -81,6 +83,7 @@ class MuZero(Stage):
         clip_rewards: ClipRewards | None = None,
         unroll: Natural = 5,
         n_step: Count = 5,
+        shorten_every: Count | None = None,
         discount: Share = 0.997,
     ) -> None:
         super().__init__(spec)
@@ -96,7 +99,7 @@ class MuZero(Stage):
         self._again, self.eval_simulations = Again(reanalyze or Reanalyze()), eval_simulations
         self.search_values = search_values
         self.clip_rewards: ClipRewards | None = clip_rewards
-        self.horizon = Horizon(unroll, n_step, discount)
+        self.horizon = Horizon(unroll, n_step, discount, shorten_every)
         self._surprise: Tensor | None = None
 
     def demand(self, plan: Plan) -> None:
@@ -122,7 +125,10 @@ class MuZero(Stage):
 
     def policy(self) -> Searching:
         simulator = self.simulator(torch.Generator())
-        return Searching(self.spec, self.model, simulator, self.planner, self.judged, plain=not self.search_values)
+        clock = None if self.horizon.shorten_every is None else lambda: self.updates
+        return Searching(
+            self.spec, self.model, simulator, self.planner, self.judged, plain=not self.search_values, clock=clock
+        )
 
     @property
     def judged(self) -> TreePlanner:
@@ -223,7 +229,8 @@ class MuZero(Stage):
     @torch.no_grad()
     def targets(self, batch: Batch) -> Targets:
         net, batch = self.steady, replace(batch, reward=clip_rewards(batch.reward, self.clip_rewards))
-        return targets(batch, self.horizon, None if self.slow is None else net.value(net.encode(batch.obs)))
+        value = None if self.slow is None else net.value(net.encode(batch.obs))
+        return targets(batch, self.horizon, value, now=self.updates)
 
     @property
     def steady(self) -> muzero.MuZero:

@@ -11,17 +11,28 @@ from torch.nn import functional as F
 
 from worldmodels.core.experience import Batch
 from worldmodels.ops.returns import n_step
-from worldmodels.policy.searching import POLICY, VALUE
+from worldmodels.policy.searching import LIVED, POLICY, VALUE
 from worldmodels.stage.dqn import connected
 
 
 @dataclass(frozen=True)
 class Horizon:
-    """How far a window reaches: so many steps are imagined, and the value of each moment looks `n_step` further."""
+    """How far a window reaches: so many steps are imagined, and the value of each moment looks `n_step` further.
+
+    With `shorten_every` it looks one step less far for each so many updates that the moment is old.
+    """
 
     unroll: int
     n_step: int
     discount: float
+    shorten_every: int | None = None
+
+    def fewer(self, batch: Batch, now: int) -> Int64[Tensor, "B T"] | None:
+        """How far it looks from each moment, if not from all alike; `now` is the number of updates."""
+        if self.shorten_every is None:
+            return None
+        age = (now - batch.extras[LIVED]).long() // self.shorten_every
+        return (self.n_step - age).clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -43,8 +54,11 @@ class Targets:
 
 
 @torch.no_grad()
-def targets(batch: Batch, horizon: Horizon, value: Float[Tensor, "B _"] | None = None) -> Targets:
-    """value: of each observation (B, T + 1), to bootstrap from; without, what the searches said of each step."""
+def targets(batch: Batch, horizon: Horizon, value: Float[Tensor, "B _"] | None = None, *, now: int = 0) -> Targets:
+    """value: of each observation (B, T + 1), to bootstrap from; without, what the searches said of each step.
+
+    now: the number of updates so far.
+    """
     depth = horizon.unroll
     lived = connected(batch)
     steps, moment = lived.sum(1, keepdim=True), torch.arange(depth + 1, device=lived.device)
@@ -55,7 +69,7 @@ def targets(batch: Batch, horizon: Horizon, value: Float[Tensor, "B _"] | None =
     return Targets(
         action=torch.where(lived[:, : depth + 1], batch.action[:, : depth + 1], drawn),
         reward=(batch.reward * lived)[:, :depth],
-        value=returns(batch, lived, horizon, value)[:, : depth + 1],
+        value=returns(batch, lived, horizon, value, now)[:, : depth + 1],
         policy=policy,
         paid=lived[:, :depth] | over,
         worth=lives | over,
@@ -65,7 +79,7 @@ def targets(batch: Batch, horizon: Horizon, value: Float[Tensor, "B _"] | None =
 
 
 def returns(
-    batch: Batch, lived: Bool[Tensor, "B T"], horizon: Horizon, value: Float[Tensor, "B T+1"] | None
+    batch: Batch, lived: Bool[Tensor, "B T"], horizon: Horizon, value: Float[Tensor, "B T+1"] | None, now: int
 ) -> Float[Tensor, "B T"]:
     """Rewards of the next `n_step` steps and the value of where they lead; 0 where the world has ended.
 
@@ -79,4 +93,7 @@ def returns(
         summed = lived & (followed | batch.terminated)
     else:
         value, summed = value * F.pad(lived & going, (1, 0), value=True), lived
-    return n_step(batch.reward, value, going.float(), discount=horizon.discount, n=horizon.n_step, mask=summed)
+    fewer = horizon.fewer(batch, now)
+    return n_step(
+        batch.reward, value, going.float(), discount=horizon.discount, n=horizon.n_step, fewer=fewer, mask=summed
+    )
