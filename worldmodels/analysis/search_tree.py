@@ -20,7 +20,7 @@ from worldmodels.core.spec import EnvSpec
 from worldmodels.data.store import EpisodeStore
 from worldmodels.model.unroll import as_vector, track
 from worldmodels.ops.picture import above, draw
-from worldmodels.planner.plan import Plan, TreePlanner
+from worldmodels.planner.plan import Plan, TreePlanner, demand_heads
 
 BEFORE = 3  # moments that are shown beside the one that was searched
 
@@ -69,8 +69,12 @@ class SearchTree:
     @torch.no_grad()
     def find(self, subject: Subject) -> Searched:
         if subject.simulator is None:
+            if not subject.spec.discrete:
+                found = f"{subject.title} has continuous actions"
+                raise ConfigError(found, "numbered ones, for a tree to be drawn of", "give another run")
             found = f"{subject.title} learned no model that can be searched"
             raise ConfigError(found, "a run of stage=muzero or stage=dreamer", "give another run")
+        demand_heads(self.planner, subject.model)
         number, step = self._place(subject.store)
         rng = Rng(self.seed, "search tree")
         belief = _believed(subject, number, step, rng)

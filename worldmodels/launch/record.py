@@ -142,7 +142,12 @@ def _actors(cfg: DictConfig, chosen: EnvRecipe | None) -> Actors:
 
 
 def _kind(node: DictConfig) -> str:
-    return str(node["_target_"]).rpartition(".")[2].lower()
+    """What the policy is, for names of stores and the source of episodes; of a search, its run and planner, too."""
+    kind = str(node["_target_"]).rpartition(".")[2].lower()
+    if node.get("planner") is None or node.get("run") is None:
+        return kind
+    planner = node["planner"]
+    return f"{kind}-{Path(node['run']).name}-{_kind(planner)}-{planner['simulations']}"
 
 
 def _default_name(cfg: DictConfig, source: dict[str, Any]) -> str:

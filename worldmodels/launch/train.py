@@ -112,8 +112,12 @@ def _run(cfg: DictConfig, config: dict[str, Any], folder: Folder) -> Outcome:
     record(folder.path / "provenance.json", resume=_resume(parts), init=origin)
     check = preflight(config, parts.stage, parts.spec, folder.path)
     lines = [*([f"init     {begun.told()}"] if begun else []), *check.lines]
-    remarks = begun.remarks if begun else ()
-    console.begin(folder, resumed, replace(check, lines=lines, warnings=[*check.warnings, *remarks, *notes]))
+    remarks = [*parts.stage.remarks(), *(begun.remarks if begun else ())]
+    console.begin(
+        folder,
+        resumed,
+        replace(check, lines=lines, warnings=[*check.warnings, *remarks, *notes]),
+    )
     try:
         parts.trainer.fit(parts.stage, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
         interrupt = find(parts.trainer, Interrupt)

@@ -18,20 +18,20 @@ class Compiled:
 
     def __init__(self, tree: Tree, rule: Rule, guide: Guide) -> None:
         roots, nodes, _, actions = tree.edges.shape
-        # The place is read at once and can be written again; actions are the model's to keep.
-        place, asked = (torch.empty(*shape, dtype=torch.int64) for shape in ((roots,), (nodes - 1, roots)))
+        # Places and actions are read at once and can be written again; copies of the actions are the model's to keep.
+        edge, asked = (torch.empty(*shape, dtype=torch.int64) for shape in ((2, roots), (nodes - 1, roots)))
         parts = (tree.edges, tree.links, tree.nodes, tree.places, tree.extremes, tree.valid)
         numbers = torch.tensor(rule.numbers(), dtype=torch.float64)
         guides = (guide.gumbel.contiguous(), guide.schedule.contiguous(), guide.uniform.contiguous())
         scratch = torch.empty(actions, dtype=torch.float64)
-        self._kept = (*parts, *guides, scratch, place, asked, numbers)  # as long as there are addresses of them
+        self._kept = (*parts, *guides, scratch, edge, asked, numbers)  # as long as there are addresses of them
         self._tree, self._gumbel = tree, rule.kind == GUMBEL
         self._latents, self._near = tree.latents, tree.latents.device.type == "cpu"
         flat = tree.latents.flat if self._near else []
         sizes = (roots, nodes, actions, rule.kind, *(part.shape[1] for part in guides), len(flat))
         copies = [number for leaf in flat for number in (leaf.data_ptr(), leaf[0].nbytes, 0, 0)]
         self._memory = np.array([*sizes, *(part.data_ptr() for part in self._kept), *copies])
-        self._place, self._asked, self._next = place, asked, None
+        self._place, self._asked, self._next = edge[0], asked, None
 
     def plant(self, logit: Float64[Tensor, "B A"], value: Float64[Tensor, " B"]) -> None:
         """Writes the roots; a logit of -inf is an action that can not be taken there."""
@@ -63,7 +63,7 @@ class Compiled:
     def read(self) -> Grown:
         """What is known of the roots in the end."""
         tree = self._tree
-        q = torch.empty_like(tree.valid, dtype=torch.float64)
+        q = torch.empty(tree.valid.shape, dtype=torch.float64)
         improved = torch.empty_like(q if self._gumbel else q[:, :0])
         kernels.read(self._memory, q.data_ptr(), improved.data_ptr())
         return Grown(tree, q, improved)
@@ -72,10 +72,11 @@ class Compiled:
 def _parts(move: Move) -> tuple[Float32[Tensor, "..."], ...]:
     """Reward, discount, prior and value in the memory of the CPU, in row order."""
     _, reward, discount, prior, value = move
-    if reward.is_cpu:
+    if reward.is_cpu and discount.is_cpu and prior.is_cpu and value.is_cpu:
         return reward.contiguous(), discount.contiguous(), prior.contiguous(), value.contiguous()
     # Each transfer waits for the device, so that all go in one.
-    columns = torch.cat([reward[:, None], discount[:, None], value[:, None], prior], 1).cpu()
+    numbers = (part.to(prior.device)[:, None] for part in (reward, discount, value))
+    columns = torch.cat([*numbers, prior], 1).cpu()
     return (
         columns[:, 0].contiguous(),
         columns[:, 1].contiguous(),

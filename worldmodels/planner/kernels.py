@@ -37,14 +37,14 @@ Trees = tuple[
     Float64[np.ndarray, "B 2"],
     Bool[np.ndarray, "B A"],
 ]
-# What `Guide` holds; intermediate numbers of one choice; and what to ask the model: the place among latents, node * B +
-# tree, and by simulation the action.
+# What `Guide` holds; intermediate numbers of one choice; the edges to grow at: places among latents, node * B + tree,
+# and actions; and these once more for the model, by simulation.
 Course = tuple[
     Float64[np.ndarray, "B G"],
     Int32[np.ndarray, "B S"],
     Float64[np.ndarray, "B U U"],
     Float64[np.ndarray, " A"],
-    Int64[np.ndarray, " B"],
+    Int64[np.ndarray, "2 B"],
     Int64[np.ndarray, "n B"],
 ]
 Numbers = Float64[np.ndarray, " 5"]  # of the rule
@@ -98,7 +98,7 @@ def _course(memory: Int64[np.ndarray, " M"]) -> Course:
         numba.carray(_pointer(at[15]), (roots, at[5]), np.int32),
         numba.carray(_pointer(at[16]), (roots, at[6], at[6]), np.float64),
         numba.carray(_pointer(at[17]), (actions,), np.float64),
-        numba.carray(_pointer(at[18]), (roots,), np.int64),
+        numba.carray(_pointer(at[18]), (2, roots), np.int64),
         numba.carray(_pointer(at[19]), (simulations, roots), np.int64),
     )
 
@@ -138,13 +138,13 @@ def step(memory: Int64[np.ndarray, " M"], simulation: int, reward: int, discount
     """
     trees, course, numbers = _trees(memory), _course(memory), _numbers(memory)
     edges, links, _, places, _, valid = trees
-    place, asked, kind, new = course[4], course[5], memory[3], simulation + 1
+    edge, kind, new = course[4], memory[3], simulation + 1
     rewards = numba.carray(_pointer(reward), (len(edges),), np.float32)
     discounts = numba.carray(_pointer(discount), (len(edges),), np.float32)
     values = numba.carray(_pointer(value), (len(edges),), np.float32)
     logits = numba.carray(_pointer(prior), valid.shape, np.float32)
     for tree in range(len(edges)):
-        above, taken = place[tree] // len(edges), asked[simulation, tree]
+        above, taken = edge[0, tree] // len(edges), edge[1, tree]
         finite = math.isfinite(rewards[tree]) and math.isfinite(discounts[tree]) and math.isfinite(values[tree])
         finite &= _write(trees, kind == UCB, logits, values[tree], tree, new)
         if not finite:
@@ -155,7 +155,7 @@ def step(memory: Int64[np.ndarray, " M"], simulation: int, reward: int, discount
         _backup(trees, kind == UCB, tree, new)
         if new + 1 < edges.shape[1]:
             _select(trees, course, numbers, kind, new, tree)
-    _turn(memory, place, new)
+    _turn(memory, edge[0], new)
     return -1
 
 
@@ -192,7 +192,7 @@ def _turn(memory: Int64[np.ndarray, " M"], place: Int64[np.ndarray, " B"], new: 
 def _select(trees: Trees, course: Course, numbers: Numbers, kind: int, simulation: int, tree: int) -> None:
     """Goes down a tree to an edge without a child, which is what to ask the model about."""
     edges, links, _, places, _, valid = trees
-    gumbel, schedule, uniform, scratch, place, asked = course
+    gumbel, schedule, uniform, scratch, edge, asked = course
     node, depth, chosen, child = 0, 0, 0, 0
     while child >= 0:
         node = child
@@ -213,7 +213,7 @@ def _select(trees: Trees, course: Course, numbers: Numbers, kind: int, simulatio
             chosen = _drawn(links, places, tree, node, scratch, total, drawn)
         child = links[tree, node, CHILD, chosen]
         depth += 1
-    place[tree], asked[simulation, tree] = node * len(edges) + tree, chosen
+    edge[0, tree], edge[1, tree], asked[simulation, tree] = node * len(edges) + tree, chosen, chosen
 
 
 @inlined

@@ -18,14 +18,14 @@ class Bank:
     """A tree of tensors (B, ...) for each of `size` nodes; node 0 of each row is what it was made with."""
 
     def __init__(self, root: Latent, size: int) -> None:
-        self._like, leaves = root, list(_leaves(root))
+        self._like, leaves = root, list(_leaves(root, root))
         if not leaves:
             raise SpecError("latents without any tensor", "at least one tensor (B, ...)", "give the latent a tensor")
         self._width, self.device = len(leaves[0]), leaves[0].device
         # Nodes before batch, so that a new node is one contiguous block.
         self._nodes = [leaf.new_empty(size, *leaf.shape) for leaf in leaves]
         self.flat = [part.flatten(0, 1) for part in self._nodes]  # (size * B, ...)
-        self._kinds = [(leaf.shape, leaf.dtype) for leaf in leaves]
+        self._kinds = [(leaf.shape, leaf.dtype, leaf.device) for leaf in leaves]
         self.write(0, root)
 
     def read(self, node: Int64[Tensor, " B"]) -> Latent:
@@ -42,14 +42,14 @@ class Bank:
             kept[node].copy_(leaf)
 
     def leaves(self, latent: Latent) -> list[Tensor]:
-        """Its tensors (B, ...) in order. SpecError unless they are like those of the root."""
-        leaves = [latent] if isinstance(latent, Tensor) else list(_leaves(latent))
-        for (shape, dtype), leaf in zip(self._kinds, leaves, strict=True):
-            if leaf.shape != shape or leaf.dtype is not dtype:
+        """Its tensors (B, ...) in the order of the root's. SpecError unless they are like those."""
+        leaves = [latent] if isinstance(latent, Tensor) else list(_leaves(latent, self._like))
+        for (shape, dtype, device), leaf in zip(self._kinds, leaves, strict=True):
+            if leaf.shape != shape or leaf.dtype is not dtype or leaf.device != device:
                 raise SpecError(
-                    f"a latent of shape {tuple(leaf.shape)}, {leaf.dtype}",
-                    f"{tuple(shape)}, {dtype}, as at the root",
-                    "let root and recurrent of the simulator give latents of the same shapes and dtypes",
+                    f"a latent of shape {tuple(leaf.shape)}, {leaf.dtype}, on {leaf.device}",
+                    f"{tuple(shape)}, {dtype}, on {device}, as at the root",
+                    "let root and recurrent of the simulator give latents of the same kind",
                 )
         return leaves
 
@@ -58,17 +58,47 @@ class Bank:
         return leaves[0] if isinstance(self._like, Tensor) else _rebuilt(self._like, iter(leaves))
 
 
-def _leaves(tree: Any) -> Iterator[Tensor]:
-    if isinstance(tree, Tensor):
+def demand_rows(latent: Latent, rows: int) -> None:
+    """SpecError unless all its tensors have so many rows, and lie on one device."""
+    leaves = list(_leaves(latent, latent))
+    for leaf in leaves:
+        if leaf.dim() == 0 or len(leaf) != rows or leaf.device != leaves[0].device:
+            raise SpecError(
+                f"the simulator's root gave a latent of shape {tuple(leaf.shape)} on {leaf.device}",
+                f"({rows}, ...) on {leaves[0].device}: a row for each root, and one device for all of it",
+                "mend the function that the Simulator was made with",
+            )
+
+
+def _leaves(tree: Any, like: Any) -> Iterator[Tensor]:
+    """The tensors of a tree, in the order in which another of the same make has them. SpecError if it is of another."""
+    if isinstance(tree, Tensor) and isinstance(like, Tensor):
         yield tree
-    else:
-        for part in _parts(tree):
-            yield from _leaves(part)
+        return
+    if type(tree) is not type(like) or (isinstance(tree, Mapping) and set(tree) != set(like)):
+        raise _unlike(tree, like)
+    parts = _parts(tree, like)
+    if len(parts) != len(wanted := _parts(like, like)):
+        raise _unlike(tree, like)
+    for part, other in zip(parts, wanted, strict=True):
+        yield from _leaves(part, other)
 
 
-def _parts(tree: Any) -> list[Any]:
+def _unlike(tree: Any, like: Any) -> SpecError:
+    found, expected = (_make(x) for x in (tree, like))
+    return SpecError(f"a latent with {found}", f"{expected}, as at the root", "give the same in root and recurrent")
+
+
+def _make(tree: Any) -> str:
+    kind = f"a {type(tree).__name__}"
     if isinstance(tree, Mapping):
-        return list(cast(Mapping[Any, Any], tree).values())
+        return f"{kind} of {', '.join(map(str, cast(Mapping[Any, Any], tree)))}"
+    return f"{kind} of {len(cast('list[Any]', tree))}" if isinstance(tree, list | tuple) else kind
+
+
+def _parts(tree: Any, like: Any) -> list[Any]:
+    if isinstance(tree, Mapping):
+        return [cast(Mapping[Any, Any], tree)[name] for name in cast(Mapping[Any, Any], like)]
     if isinstance(tree, list | tuple):
         return list(cast("list[Any]", tree))
     if is_dataclass(tree) and not isinstance(tree, type):
@@ -84,7 +114,7 @@ def _rebuilt(like: Any, leaves: Iterator[Tensor]) -> Any:
     """The same tree with other tensors."""
     if isinstance(like, Tensor):
         return next(leaves)
-    parts = [_rebuilt(part, leaves) for part in _parts(like)]
+    parts = [_rebuilt(part, leaves) for part in _parts(like, like)]
     if isinstance(like, Mapping):
         return dict(zip(cast(Mapping[Any, Any], like), parts, strict=True))
     if is_dataclass(like):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -70,6 +70,7 @@ class TreePlanner(ABC):
 
     simulations: int
     backend: Backend
+    by_values: ClassVar[bool] = False  # whether it takes the model's `prior` for values of actions
 
     @property
     def candidates(self) -> int | None:
@@ -104,14 +105,23 @@ class TreePlanner(ABC):
             noise = silence(roots, actions)
         elif noise is None:
             noise = self.draw(rng, roots, actions)
-        elif noise.gumbel.shape != (roots, actions):
-            raise SpecError(
-                f"noise of {noise.gumbel.shape}", f"{(roots, actions)}, roots and actions", "draw it for these roots"
-            )
+        elif found := self._unfit(noise, roots, actions):
+            raise SpecError(f"noise of {found}", f"that of {roots} roots and {actions} actions", "take planner.draw's")
         rule, guide = self.rule(explore), self.guide(opening, noise)
         start = self.noisy(opening, noise)
         grown = grow(simulator, start, rule, guide, simulations=self.simulations, backend=self.backend)
         return self.read(grown, opening, guide)
+
+    @property
+    def choices(self) -> tuple[int, int]:
+        """For how many simulations and depths there is a uniform number."""
+        return 0, 0
+
+    def _unfit(self, noise: Noise, roots: int, actions: int) -> str | None:
+        """Shapes, if they are not those of what `draw` gives."""
+        expected = ((roots, actions), (roots, actions), (roots, *self.choices))
+        found = (noise.gumbel.shape, noise.gamma.shape, noise.uniform.shape)
+        return None if found == expected else ", ".join(map(str, found))
 
     def draw(self, rng: np.random.Generator, roots: int, actions: int) -> Noise:
         """All noise of one search. Parts that are not needed are not drawn and are 0."""
@@ -160,6 +170,20 @@ def by_visits(
     """
     counts = torch.where(visits.sum(1, keepdim=True) > 0, visits.to(prior), prior)
     return (counts.log() + 1e-6 * prior + temperature * gumbel).argmax(1)
+
+
+def demand_heads(planner: Planner, model: Any) -> None:
+    """ConfigError unless a planner looks at what the model tells of actions: their values, or a policy."""
+    tells = bool(getattr(model, "by_actions", False))
+    if not isinstance(planner, TreePlanner) or planner.by_values == tells:
+        return
+    kinds = ("a head `q` for values of actions", "heads `value` and `prior`")
+    has, needs = kinds if tells else kinds[::-1]
+    do = "set planner=gumbel or puct" if planner.by_values else "set planner=ucb_q"
+    more = "model=muzero_q" if planner.by_values else "model=muzero"
+    raise ConfigError(
+        f"a {type(planner).__name__} search in a model that has {has}", needs, f"{do}; or train with {more}"
+    )
 
 
 def require(holds: bool, found: str, expected: str) -> None:

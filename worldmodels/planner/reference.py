@@ -54,7 +54,7 @@ class Reference:
                 break
             node = torch.where(going, child, node)
         self.node, self.action = node, action
-        return self.tree.latents.gather(node * len(self.rows) + self.rows), action
+        return self.tree.latents.gather(node * len(self.rows) + self.rows), action.clone()
 
     def expand(self, simulation: int, move: Move) -> None:
         """Adds one node to each tree at the edges that `select` gave, and carries its value up."""

@@ -37,10 +37,14 @@ class Regularized(TreePlanner):
         require(self.min_range > 0, f"min_range={self.min_range}", "above 0")
         require_noise(self.dirichlet_alpha, self.dirichlet_fraction, self.temperature)
 
+    @property
+    def choices(self) -> tuple[int, int]:
+        return self.simulations, self.simulations
+
     def draw(self, rng: np.random.Generator, roots: int, actions: int) -> Noise:
         gamma = rng.standard_gamma(self.dirichlet_alpha, size=(roots, actions))
         # A choice per simulation and depth, and a simulation goes no deeper than its number.
-        uniform = rng.random((roots, self.simulations, self.simulations))
+        uniform = rng.random((roots, *self.choices))
         return replace(super().draw(rng, roots, actions), gamma=gamma, uniform=uniform)
 
     def noisy(self, opening: Opening, noise: Noise) -> Opening:

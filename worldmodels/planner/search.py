@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from worldmodels.core.errors import ConfigError, MissingExtraError, SpecError
-from worldmodels.planner.latents import Bank
+from worldmodels.planner.latents import Bank, demand_rows
 from worldmodels.planner.reference import Reference
 from worldmodels.planner.rules import Guide, Rule
 from worldmodels.planner.simulator import Latent, Move, Root, Simulator, check_finite, check_shapes, single
@@ -63,6 +63,7 @@ def opened(simulator: Simulator, obs: Any, invalid: Bool[Tensor, "B A"] | None, 
         )
     check_shapes(root, (root.prior.shape[0], root.prior.shape[1]), "root")
     check_finite(root, None)
+    demand_rows(root.latent, len(root.prior))
     device = torch.device("cpu") if backend == "numba" else root.prior.device
     logit, value = root.prior.to(device, torch.float64), root.value.to(device, torch.float64)
     if invalid is None:
@@ -84,7 +85,7 @@ def _valid(root: Root, invalid: Bool[Tensor, "B A"]) -> Bool[Tensor, "B A"]:
             "at least one action that `invalid` does not mask",
             "leave roots out whose episode has ended, or mask nothing there",
         )
-    return ~invalid
+    return (~invalid).contiguous()  # kernels read it row by row
 
 
 def grow(

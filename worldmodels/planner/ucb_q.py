@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ class UcbQ(TreePlanner):
     dirichlet_alpha: Rate = 0.25
     dirichlet_fraction: Share = 0.0
     backend: Backend = "numba"
+    by_values: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,9 +41,13 @@ class UcbQ(TreePlanner):
         require(self.dirichlet_alpha > 0, f"dirichlet_alpha={self.dirichlet_alpha}", "above 0")
         require(0 <= self.dirichlet_fraction <= 1, f"dirichlet_fraction={self.dirichlet_fraction}", "from 0 to 1")
 
+    @property
+    def choices(self) -> tuple[int, int]:
+        return 1, 1
+
     def draw(self, rng: np.random.Generator, roots: int, actions: int) -> Noise:
         drawn = super().draw(rng, roots, actions)
-        uniform = rng.random((roots, 1, 1))
+        uniform = rng.random((roots, *self.choices))
         return replace(drawn, gamma=rng.standard_gamma(self.dirichlet_alpha, size=(roots, actions)), uniform=uniform)
 
     def noisy(self, opening: Opening, noise: Noise) -> Opening:

@@ -16,7 +16,7 @@ from worldmodels.core.protocols import Policy
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
 from worldmodels.model.unroll import as_vector
-from worldmodels.planner.plan import Planner
+from worldmodels.planner.plan import Planner, demand_heads
 from worldmodels.planner.simulator import Simulator
 from worldmodels.policy.believing import Believing, Mind
 
@@ -53,6 +53,7 @@ class Planning(Believing):
     """
 
     def __init__(self, trained: Trained, planner: Planner, *, tells: bool = False) -> None:
+        demand_heads(planner, trained.policy.model)
         policy = trained.policy
         super().__init__(policy.spec, policy.model, policy.actor, tells=tells)
         self.trained, self.planner = trained, planner

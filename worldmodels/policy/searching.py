@@ -17,7 +17,7 @@ from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.model.latent import LatentBelief
 from worldmodels.model.muzero import MuZero
 from worldmodels.nn.encoder import to_tensors
-from worldmodels.planner.plan import Planner
+from worldmodels.planner.plan import Planner, demand_heads
 from worldmodels.planner.simulator import Move, OneHot, Root, Simulator
 
 # Extras: the improved policy, all 0 where nobody searched; the value; and how many updates the model had had.
@@ -74,7 +74,8 @@ class Searching:
         return Searching(self.spec, self.model, self.simulator, self.planner, self.judged, tells=True, **kept)
 
     def by(self, planner: Planner) -> Searching:
-        """The same with another search."""
+        """The same with another search. ConfigError if that looks at other heads."""
+        demand_heads(planner, self.model)
         return Searching(self.spec, self.model, self.simulator, planner)
 
     def initial(self, width: int) -> Memory:  # noqa: ARG002 (the contract of every policy)

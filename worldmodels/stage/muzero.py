@@ -28,7 +28,7 @@ from worldmodels.model import muzero
 from worldmodels.model.unroll import as_vector
 from worldmodels.nn.target import Target
 from worldmodels.ops.squash import ClipRewards, clip_rewards
-from worldmodels.planner.plan import TreePlanner
+from worldmodels.planner.plan import TreePlanner, demand_heads
 from worldmodels.planner.simulator import Simulator
 from worldmodels.policy.searching import Searching, simulator
 from worldmodels.stage.consistency import Consistency, Seen
@@ -91,7 +91,9 @@ class MuZero(Stage):
         if not isinstance(made, muzero.MuZero):
             found = f"stage=muzero with a model of {type(made).__name__}"
             raise ConfigError(found, "latents that tell rewards, values and a policy", "take model=muzero")
+        demand_kind(spec, planner.candidates)
         planner.check(spec.action_size)
+        demand_heads(planner, made)
         self.model, self.planner = made, planner
         self.consistency = None if consistency is None else consistency(self.model)
         self.optim, self.scales = optim or Optim(), scales or Scales()
@@ -139,6 +141,14 @@ class MuZero(Stage):
     def others(self) -> dict[str, Searching]:
         """What the network does alone: how much is due to the search."""
         return {"prior": self.policy().by(replace(self.planner, simulations=0))} if self.judged.simulations else {}
+
+    def remarks(self) -> list[str]:
+        again = self._again.options
+        searched = {"planner": self.planner.simulations, "stage.reanalyze": again.simulations if again.ratio else None}
+        what = "policies are learned from what the network says itself"
+        if self.model.by_actions:
+            what = "it acts by the network's own values of actions"
+        return [f"{name}.simulations=0: nothing is searched; {what}" for name, count in searched.items() if count == 0]
 
     def groups(self) -> list[Group]:
         parts = {"model": self.model} | ({} if self.consistency is None else {"consistency": self.consistency})

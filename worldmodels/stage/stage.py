@@ -67,6 +67,10 @@ class Stage(L.LightningModule, ABC):
     @abstractmethod
     def groups(self) -> list[Group]: ...
 
+    def remarks(self) -> list[str]:
+        """What a person should know before it begins."""
+        return []
+
     def demand_crew(self, count: int) -> None:
         """ConfigError unless so many processes may learn from shares of its batches."""
 
