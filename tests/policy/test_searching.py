@@ -105,3 +105,19 @@ def test_another_planner_searches_in_its_latents(run: Path, tmp_path: Path) -> N
     with EpisodeStore.open(tmp_path / "store") as store:
         assert store.steps >= 40
         assert {POLICY, VALUE} <= set(store.extras)
+
+
+def test_what_other_planners_play_goes_into_other_stores(run: Path, tmp_path: Path) -> None:
+    words = ["record", f"run={run}", "policy=planning", "episodes=1", "width=1", f"paths.recordings={tmp_path}"]
+    for more in (["planner.simulations=2"], ["planner.simulations=3"], ["planner=puct", "planner.simulations=2"]):
+        assert command.main([*words, *more]) == 0
+    names = sorted(folder.name for folder in tmp_path.iterdir())
+    assert [name.partition("planning-")[2] for name in names] == [
+        f"{run.name}-gumbel-2", f"{run.name}-gumbel-3", f"{run.name}-puct-2"
+    ]  # fmt: skip
+
+
+def test_a_planner_of_action_values_is_refused_for_a_run_with_a_policy(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"run={run}", "policy=planning", "planner=ucb_q", "steps=40"]
+    assert command.main(["record", *words]) != 0
+    assert "set planner=gumbel or puct" in capsys.readouterr().err
