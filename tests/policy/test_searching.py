@@ -117,7 +117,9 @@ def test_what_other_planners_play_goes_into_other_stores(run: Path, tmp_path: Pa
     ]  # fmt: skip
 
 
-def test_a_planner_of_action_values_is_refused_for_a_run_with_a_policy(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_planner_of_action_values_is_refused_for_a_run_with_a_policy(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [f"run={run}", "policy=planning", "planner=ucb_q", "steps=40"]
     assert command.main(["record", *words]) != 0
     assert "set planner=gumbel or puct" in capsys.readouterr().err
