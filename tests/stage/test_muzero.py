@@ -14,6 +14,7 @@ from worldmodels.data.replay import Replay
 from worldmodels.data.sampler import Uniform
 from worldmodels.planner.gumbel import Gumbel
 from worldmodels.planner.simulator import from_model
+from worldmodels.planner.ucb_q import UcbQ
 from worldmodels.stage.consistency import Cosine
 from worldmodels.stage.muzero import MuZero, Scales
 
@@ -75,7 +76,7 @@ def test_where_sums_of_rewards_are_told_they_are_learned_and_searched_by() -> No
 
 @torch.no_grad()
 def test_values_of_actions_learn_from_what_was_done() -> None:
-    stage, batch = learner(model=q_model()), windows()
+    stage, batch = learner(model=q_model(), planner=UcbQ()), windows()
     torch.manual_seed(3)
     losses, _ = stage.losses(batch)
     torch.manual_seed(3)
@@ -96,7 +97,7 @@ def test_values_of_actions_learn_from_what_was_done() -> None:
 
 
 def test_without_imagination_it_is_plain_q_learning() -> None:
-    stage = learner(model=q_model(), unroll=0, target={})
+    stage = learner(model=q_model(), planner=UcbQ(), unroll=0, target={})
     losses, watched = stage.losses(windows())
     assert float(losses["reward"].detach()) == 0.0
     losses["value"].backward()
@@ -150,7 +151,8 @@ def test_prioritised_replay_is_told_how_wrong_the_first_value_was() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [model, q_model, prefix_model], ids=["value", "q", "prefix"])
 def test_its_simulator_says_what_one_made_of_its_heads_would(kind: Any) -> None:
-    stage, batch = learner(model=kind()), windows()
+    planner = UcbQ() if kind is q_model else Gumbel()
+    stage, batch = learner(model=kind(), planner=planner), windows()
     net, action = stage.model, torch.arange(len(batch.mask)) % 4
     belief = net.start(net.encode({"vector": batch.obs["vector"][:, 0]}))
     heads = {name: lambda at, name=name: getattr(net, name)(at.latent) for name in ("value", "prior")}

@@ -31,7 +31,7 @@ class Compiled:
         sizes = (roots, nodes, actions, rule.kind, *(part.shape[1] for part in guides), len(flat))
         copies = [number for leaf in flat for number in (leaf.data_ptr(), leaf[0].nbytes, 0, 0)]
         self._memory = np.array([*sizes, *(part.data_ptr() for part in self._kept), *copies])
-        self._place, self._asked, self._next = edge[0], asked, None
+        self._place, self._asked, self._next = edge[0], asked.unbind(0), None
 
     def plant(self, logit: Float64[Tensor, "B A"], value: Float64[Tensor, " B"]) -> None:
         """Writes the roots; a logit of -inf is an action that can not be taken there."""
@@ -40,9 +40,10 @@ class Compiled:
 
     def select(self, simulation: int) -> tuple[Latent, Int64[Tensor, " B"]]:
         """Latent and action of an edge without a child, for each tree."""
-        device, action = self._latents.device, self._asked[simulation]
+        action = self._asked[simulation]
         if self._near:
             return self._next if simulation else self._latents.gather(self._place), action
+        device = self._latents.device
         return self._latents.gather(self._place.to(device)), action.to(device)
 
     def expand(self, simulation: int, move: Move) -> None:
