@@ -184,15 +184,6 @@ def test_weights_draw_rows_of_all_blocks_and_never_one_without_weight():
     assert np.isclose(weights.sums.sum(), weights.get(rows).sum())
 
 
-def test_weights_draw_rows_in_random_order():
-    """So that a part of a batch, such as what is searched again or a process's share, is of no age of its own."""
-    weights, rng = Weights(), np.random.default_rng(0)
-    weights.put(np.arange(1000), np.ones(1000))
-    halves = np.array([weights.draw(64, rng)[:32].mean() for _ in range(400)])
-    assert abs(halves.mean() - 499.5) < 5 * halves.std() / 20
-    assert halves.std() > 20
-
-
 @pytest.mark.parametrize("kind", [Uniform, RECENT, Prioritised])
 def test_a_window_longer_than_any_episode_is_an_error_that_names_the_longest(store, kind):
     with pytest.raises(StoreError, match=r"no window of 31 steps; the longest episode has 30"):

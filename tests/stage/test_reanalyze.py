@@ -24,9 +24,9 @@ def test_what_is_searched_anew_with_the_same_weights_is_what_a_search_finds() ->
     stage, batch = learner(reanalyze=Reanalyze(ratio=0.5)), windows()
     stage.losses(batch)
     told = stage.beliefs()
-    half = round(len(batch.mask) / 2)
-    assert told["known"][:half].equal(batch.mask[:half])
-    assert not told["known"][half:].any()
+    rows = told["known"].any(1)
+    assert abs(int(rows.sum()) - len(batch.mask) / 2) <= 0.5
+    assert told["known"][rows].equal(batch.mask[rows])
     policy = stage.policy()
     for b, t in told["known"].nonzero().tolist():
         obs = {"vector": batch.obs["vector"][b : b + 1, t].numpy()}
@@ -44,6 +44,17 @@ def test_what_is_searched_anew_with_the_same_weights_is_what_a_search_finds() ->
     assert all(torch.equal(losses[name], again[name]) for name in losses)
     assert bool((fresh.decided >= stage.targets(batch).decided).all())
     assert not stage.beliefs()
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.3, 1.0])
+def test_every_part_of_a_batch_has_its_turn_to_be_searched_anew(ratio: float) -> None:
+    """Rows of prioritised replay are in the order of age."""
+    batch, options = windows(), Reanalyze(ratio=ratio)
+    rows = len(batch.mask)
+    counts = torch.stack([options.chosen(batch, update).any(1) for update in range(200)]).double()
+    assert (counts.sum(1) - ratio * rows).abs().max() <= 1
+    torch.testing.assert_close(counts.mean(0), torch.full((rows,), ratio).double(), atol=0.01, rtol=0)
+    assert not Reanalyze(ratio=0.0).chosen(batch, 3).any()
 
 
 def test_another_process_finds_the_same_while_this_one_learns_from_what_was_known() -> None:

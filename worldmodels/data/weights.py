@@ -30,9 +30,9 @@ class Weights:
         return self.blocks.reshape(-1)[row]
 
     def draw(self, count: int, rng: np.random.Generator) -> Int64[np.ndarray, " n"]:
-        """Rows, one from each of `count` equal shares of the sum, in random order: shares are by age."""
+        """Rows, one from each of `count` equal shares of the sum, in that order."""
         ends = np.cumsum(self.sums)
-        aim = (rng.permutation(count) + rng.random(count)) / count * ends[-1]
+        aim = (np.arange(count) + rng.random(count)) / count * ends[-1]
         block = np.minimum(np.searchsorted(ends, aim, side="right"), np.flatnonzero(self.sums)[-1])
         inner = np.cumsum(self.blocks[block], axis=1)
         aim = np.minimum(aim - (ends - self.sums)[block], np.nextafter(inner[:, -1], 0))

@@ -75,16 +75,15 @@ class Crew:
         if self._stop is None:
             self._start(stage)
         self._collect()
-        size = rows // count
         for rank, pipe in enumerate(self._pipes, 1):
-            mine = batch.map(lambda x, at=rank * size: x[at : at + size].cpu().clone())  # a view is sent whole
+            mine = batch.map(lambda x, at=rank: x[at::count].cpu().clone())  # a view is sent whole
             try:
                 pipe.send_bytes(pickle.dumps((stage.updates, mine)))
             except OSError:
                 self._fail(rank)
         self._with_all(lambda: _broadcast(stage))
         self._asked = True
-        return batch.map(lambda x: x[:size])
+        return batch.map(lambda x: x[::count])
 
     def gather(self, stage: nn.Module, loss: Tensor) -> Tensor:
         """After the backward pass: the mean of all gradients, and of all losses."""
@@ -95,11 +94,11 @@ class Crew:
     def feedback(self, mine: Tensor | None) -> Tensor | None:
         """How surprising each window of the whole batch was, of which the stage says so of its share."""
         others = [told for told, _ in self._collect()]
-        return None if mine is None else torch.cat([mine, *(x.to(mine) for x in others if x is not None)])
+        return None if mine is None else _in_turn([mine, *(x.to(mine) for x in others if x is not None)])
 
     def beliefs(self, mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
         others = [told for _, told in self._collect()]
-        return {name: torch.cat([x, *(told[name].to(x) for told in others)]) for name, x in mine.items()}
+        return {name: _in_turn([x, *(told[name].to(x) for told in others)]) for name, x in mine.items()}
 
     def close(self) -> None:
         if self._stop is not None:
@@ -214,6 +213,11 @@ def _work(words: bytes, pipe: Connection) -> None:
         stage.teardown("fit")  # the owner is gone
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _in_turn(shares: list[Tensor]) -> Tensor:
+    """The whole, of which each share was every n-th row: windows of prioritised replay come in the order of age."""
+    return torch.stack(shares, 1).flatten(0, 1)
 
 
 @torch.no_grad()

@@ -51,11 +51,14 @@ class Reanalyze:
     simulations: Natural | None = None
     process: bool = False
 
-    def chosen(self, batch: Batch) -> Tensor:
-        """Steps to search from, (B, T): of the first windows, as their order is random."""
-        known = batch.mask.clone()
-        known[round(self.ratio * len(known)) :] = False
-        return known
+    def chosen(self, batch: Batch, update: int) -> Tensor:
+        """Steps to search from, (B, T).
+
+        Their windows are spread evenly over the batch, for those of prioritised replay come in the order of age; and
+        they are others in the next update.
+        """
+        row = torch.arange(len(batch.mask), device=batch.mask.device, dtype=torch.float64) + update
+        return batch.mask & (((row + 1) * self.ratio).floor() > (row * self.ratio).floor())[:, None]
 
     def how(self, search: Search) -> Search:
         if self.simulations is None:
@@ -72,10 +75,10 @@ class Again:
         self._searcher: Searcher | None = None
         self._waiting: tuple[Batch, Tensor] | None = None
 
-    def begin(self, batch: Batch, search: Search) -> Batch:
-        """The batch as it is to be learned from."""
+    def begin(self, batch: Batch, search: Search, update: int) -> Batch:
+        """The batch as it is to be learned from in this update."""
         self.end()  # nobody may have asked for the last
-        self._found, known = {}, self.options.chosen(batch)
+        self._found, known = {}, self.options.chosen(batch, update)
         if not known.any():
             return batch
         search, seen = self.options.how(search), {name: x[:, :-1][known] for name, x in batch.obs.items()}
