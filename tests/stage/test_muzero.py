@@ -13,10 +13,12 @@ from worldmodels.core.experience import Batch
 from worldmodels.data.replay import Replay
 from worldmodels.data.sampler import Uniform
 from worldmodels.planner.gumbel import Gumbel
+from worldmodels.planner.sampled import Sampled
 from worldmodels.planner.simulator import from_model
 from worldmodels.planner.ucb_q import UcbQ
 from worldmodels.stage.consistency import Cosine
 from worldmodels.stage.muzero import MuZero, Scales
+from worldmodels.stage.reanalyze import Reanalyze
 
 
 @torch.no_grad()
@@ -171,6 +173,21 @@ def test_what_does_not_go_with_it_is_refused_when_it_is_made() -> None:
         MuZero(SPEC, model(), Gumbel(max_considered=5))
     with pytest.raises(ConfigError, match=r"take model=muzero"):
         MuZero(SPEC, lambda spec: torch.nn.Linear(1, 1), Gumbel())  # pyright: ignore[reportArgumentType]
+
+
+def test_a_search_that_the_world_or_the_model_can_not_be_searched_by_is_refused_when_it_is_made() -> None:
+    with pytest.raises(ConfigError, match=r"numbered actions[\s\S]*planner=gumbel"):
+        MuZero(SPEC, model(), Sampled())
+    with pytest.raises(ConfigError, match=r"head `q`[\s\S]*planner=ucb_q"):
+        MuZero(SPEC, q_model(), Gumbel())
+
+
+def test_it_is_said_beforehand_that_nothing_is_searched() -> None:
+    assert learner().remarks() == []
+    assert "planner.simulations=0: nothing is searched" in learner(planner=Gumbel(simulations=0)).remarks()[0]
+    assert "own values" in learner(model=q_model(), planner=UcbQ(simulations=0)).remarks()[0]
+    again = learner(reanalyze=Reanalyze(ratio=0.5, simulations=0)).remarks()
+    assert [line.partition("=")[0] for line in again] == ["stage.reanalyze.simulations"]
 
 
 @pytest.mark.parametrize(("length", "pad"), [(LENGTH - 1, True), (LENGTH, False)])
