@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worldmodels.core.errors import ConfigError
-from worldmodels.nn.heads import BinaryHead, NormalHead, SupportHead, TwoHotHead, scalar_head
+from worldmodels.nn.heads import BinaryHead, HeadKind, NormalHead, SupportHead, TwoHotHead, scalar_head
 
 
 def test_a_probability_of_going_on_is_not_rounded_to_certainty():
@@ -84,3 +84,12 @@ def test_losses_of_several_targets_are_those_of_each(head):
     parameters, targets = torch.randn_like(made(torch.randn(3, 6, 5))), torch.randn(2, 3, 6).mul(30)
     for together, target in zip(made.losses(parameters, *targets), targets, strict=True):
         torch.testing.assert_close(together, made.loss(parameters, target))
+
+
+@pytest.mark.parametrize("head", ["symexp_twohot", "transformed_twohot"])
+def test_no_parameters_say_more_than_a_two_hot_heads_reach(head: HeadKind):
+    made = scalar_head(4, head=head, bins=41, limit=10.0)
+    certain = torch.full((41,), -1e9)
+    certain[-1] = 0.0
+    assert float(made.mean(certain)) == pytest.approx(made.reach, rel=1e-4)
+    assert scalar_head(4, head="mse").reach == math.inf

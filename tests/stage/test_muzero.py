@@ -151,6 +151,17 @@ def test_prioritised_replay_is_told_how_wrong_the_first_value_was() -> None:
 
 
 @torch.no_grad()
+def test_it_is_told_which_share_of_the_values_its_head_can_not_say() -> None:
+    stage, batch = learner(), windows()
+    assert float(stage.losses(batch)[1]["value_clipped"]) == 0
+    head, targets = stage.model.number("value"), stage.targets(batch)
+    head.reach = float(targets.value.abs().median())
+    share = float(((targets.value.abs() > head.reach) & targets.worth.bool()).sum() / targets.worth.sum())
+    assert 0 < share < 1
+    assert float(stage.losses(batch)[1]["value_clipped"]) == pytest.approx(share)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("kind", [model, q_model, prefix_model], ids=["value", "q", "prefix"])
 def test_its_simulator_says_what_one_made_of_its_heads_would(kind: Any) -> None:
     planner = UcbQ() if kind is q_model else Gumbel()

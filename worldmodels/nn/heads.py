@@ -6,6 +6,7 @@ One interface: `head(feature)` gives parameters, `head.loss(parameters, target)`
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -40,6 +41,7 @@ class ScalarHead(nn.Module):
 
     mlp: MLP
     rows: int | None
+    reach: float = math.inf  # the greatest number that it can say, up or down
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*rows K"]:
         parameters = self.mlp(feature)
@@ -113,6 +115,7 @@ class TwoHotHead(ScalarHead):
         self.mlp = MLP(size_in, units, layers, (rows or 1) * bins, **style)
         self.bins: Tensor
         self.register_buffer("bins", symexp_bins(bins, limit=limit), persistent=False)
+        self.reach = math.expm1(limit)
 
     def loss(self, parameters: Float[Tensor, "*batch K"], target: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         return two_hot_loss(parameters, target, self.bins)
@@ -153,6 +156,7 @@ class TransformedHead(ScalarHead):
         self.limit = limit
         self.bins: Tensor
         self.register_buffer("bins", linear_bins(-limit, limit, bins), persistent=False)
+        self.reach = float(value_transform_inverse(torch.tensor(limit)))
 
     def loss(self, parameters: Float[Tensor, "*batch K"], target: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         return two_hot_loss(parameters, value_transform(target), self.bins)

@@ -7,6 +7,7 @@ gumbel its successor of Danihelka et al. (2022). Differences: `consistency` hold
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, cast
@@ -219,6 +220,9 @@ class MuZero(Stage):
         each["value"] = head.loss(value, targets.value) * targets.worth
         with torch.no_grad():
             told = self.watch(model.number("reward").mean(reward), head.mean(value), targets)
+            if math.isfinite(head.reach):
+                beyond = (targets.value.abs() > head.reach) * targets.worth
+                told["value_clipped"] = beyond.sum() / targets.worth.sum().clamp(min=1)
         if not model.by_actions:
             told["policy_entropy"] = -each["entropy"].detach().sum() / targets.decided.sum().clamp(min=1)
         return each, told
