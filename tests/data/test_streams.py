@@ -17,7 +17,7 @@ from worldmodels.core.errors import ConfigError, ResumeError
 from worldmodels.core.experience import Batch
 from worldmodels.core.rng import Rng
 from worldmodels.data.driver import Driver
-from worldmodels.data.module import Data
+from worldmodels.data.module import Data, left_out
 from worldmodels.data.recorder import Recorder
 from worldmodels.data.replay import Replay
 from worldmodels.data.rollout import Rollout
@@ -317,3 +317,15 @@ def test_acting_without_an_env_says_what_is_missing(plan):
     made = plan(Uniform(2, 2)) if plan is Replay else plan()
     with pytest.raises(ConfigError, match="set env="):
         made.spec(None)
+
+
+def test_it_is_said_that_whole_windows_leave_out_ends(tmp_path: Path) -> None:
+    store = recording(tmp_path, DOT)
+    for how, told in (({}, 1), ({"cross": True}, 0), ({"pad": True}, 0), ({"length": 1}, 0)):
+        for key, plan in (
+            ("data.sampler", Replay(Uniform(**{"length": 4, "batch": 8, **how}))),
+            ("data", Segment(store, **{"length": 4, "batch": 8, **how})),
+        ):
+            remarks = left_out(plan)
+            assert [f"{key}.cross=true" in remark for remark in remarks] == [True] * told
+    assert not left_out(Rollout())

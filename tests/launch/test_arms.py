@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from worldmodels.core.errors import ConfigError
-from worldmodels.launch import init
+from worldmodels.launch import arm, init
 from worldmodels.launch.build import build_stage
 from worldmodels.launch.compose import conf, config, make, plain
 
@@ -49,23 +49,39 @@ def test_there_are_no_other_arms() -> None:
     assert {path.stem for path in (conf() / "arm").glob("*.yaml")} == ARMS.keys()
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_an_arm_takes_over_and_lets_learn_what_it_says(arm: str, other: Path) -> None:
-    loaded, frozen, model_updates = ARMS[arm]
-    _trained(other, "cells" if arm == "shuffled" else None)
-    cfg = config("train", ["+experiment=finetune_dreamer", f"arm={arm}", f"init={other}"])
-    assert cfg.arm == arm, "runs are told apart by it"
+@pytest.mark.parametrize("name", ARMS)
+def test_an_arm_takes_over_and_lets_learn_what_it_says(name: str, other: Path) -> None:
+    loaded, frozen, model_updates = ARMS[name]
+    _trained(other, "cells" if name == "shuffled" else None)
+    cfg = config("train", ["+experiment=finetune_dreamer", f"arm={name}", f"init={other}"])
+    assert cfg.arm == name, "runs are told apart by it"
     spec = make(cfg.env).spec()
     stage = build_stage(cfg, spec)
     theirs = torch.load(other / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     begun = init.begin(plain(cfg), stage, spec)
     assert (set(begun.modules) if begun else set()) == loaded
-    for name, tensor in stage.state_dict().items():
-        if name.startswith("model.") and tensor.std(correction=0) > 0.01:  # others begin alike whatever the seed
-            assert torch.equal(tensor, theirs[name]) == (name.split(".")[1] in loaded), name
-    still = {name.split(".")[1] for name, p in stage.named_parameters() if not p.requires_grad and "model." in name[:6]}
+    for key, tensor in stage.state_dict().items():
+        if key.startswith("model.") and tensor.std(correction=0) > 0.01:  # others begin alike whatever the seed
+            assert torch.equal(tensor, theirs[key]) == (key.split(".")[1] in loaded), key
+    still = {key.split(".")[1] for key, p in stage.named_parameters() if not p.requires_grad and "model." in key[:6]}
     assert still == frozen
     assert stage.model_updates == model_updates
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["arm=scratch", "init.modules=[encoder]"],
+        ["arm=frozen_rssm", "stage.freeze=[rssm,encoder]"],
+        ["arm=frozen_world_model", "stage.model_updates=5"],
+    ],
+)
+def test_an_arm_that_was_made_another_is_refused_and_none_is_not(words: list[str]) -> None:
+    words = ["+experiment=finetune_dreamer", *words]
+    with pytest.raises(ConfigError, match=r"which is what that arm means"):
+        arm.demand(plain(config("train", words)))
+    arm.demand(plain(config("train", [words[0], words[1]])))
+    arm.demand(plain(config("train", [words[0], "arm=null", words[2]])))
 
 
 def test_an_arm_for_other_stages_does_not_lose_what_it_is_about() -> None:

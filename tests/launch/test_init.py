@@ -178,6 +178,45 @@ def test_what_can_not_be_begun_with_is_told(words: list[str], told: str) -> None
         begun(*ACTING, "init=other", *words)
 
 
+def test_where_nothing_fits_it_is_told_what_does() -> None:
+    kept("other", WATCHING)
+    with pytest.raises(SpecError, match=r"init\.modules=\[encoder,rssm,decoder,heads\] takes those that fit"):
+        begun(*ACTING, "init=other", "init.modules=[actor]")
+
+
+@pytest.mark.parametrize(
+    ("words", "modules", "told"),
+    [
+        (["model.activation=relu"], "model", "model.activation=silu"),
+        (["model.reward.limit=5.0"], "heads", "model.reward.limit=20.0"),
+        (["stage.loss.contdisc=0.99"], "heads.cont", "stage.loss.contdisc=null"),
+        (["stage.loss.clip_rewards=tanh"], "heads.reward", "stage.loss.clip_rewards=null"),
+        (["model.reward.limit=5.0"], "encoder,rssm", None),
+        (["stage.loss.contdisc=0.99"], "heads.reward", None),
+        (["model.recurrence.unimix=0.1"], "heads", None),
+        (["stage.optim.lr.model=1e-3"], "model", None),
+    ],
+)
+def test_weights_that_fit_but_say_something_else_are_remarked_upon_and_not_frozen(
+    words: list[str], modules: str, told: str | None
+) -> None:
+    kept("other", ACTING)
+    words = [*ACTING, "init=other", f"init.modules=[{modules}]", *words]
+    *_, found = begun(*words)
+    assert found is not None
+    assert len(found.remarks) == (told is not None)
+    if told is None:
+        begun(*words, "stage.model_updates=0")
+        return
+    assert told in found.remarks[0]
+    part = "heads" if "heads" in modules else "rssm"
+    for still in ("stage.model_updates=0", f"stage.freeze=[{part}]"):
+        with pytest.raises(ConfigError, match=rf"(?s)what is frozen can not learn it.*set {re.escape(told)}"):
+            begun(*words, still)
+    if part == "heads":
+        begun(*words, "stage.freeze=[decoder]")
+
+
 def test_half_a_checkpoint_is_refused() -> None:
     kept("other", ACTING)
     file = Path("other/checkpoints/last.ckpt")

@@ -59,6 +59,8 @@ def test_episodes_are_counted_in_bytes() -> None:
     limited = {"updates": None, "env_steps": 300, "hours": None}
     assert store_bytes(config(budget=limited), SPEC) == 300 * per_step
     assert store_bytes(config(env=None), SPEC) == 0
+    pieces = config(data={"warmup": 1000, "steps_per_update": 2.0, "piece": 8})
+    assert store_bytes(pieces, SPEC) == (1000 + 500 * 2) * per_step * 9 // 8, "a piece has a row more than steps"
 
 
 def test_beliefs_are_counted_twice_as_each_may_lie_in_two_places() -> None:

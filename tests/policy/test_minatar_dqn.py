@@ -80,6 +80,12 @@ def test_minatar_files_that_do_not_fit_are_refused(tmp_path, game, told):
         minatar_dqn(MinAtar("breakout", actions="full").spec(), files={game: [str(tmp_path / f"{game}.pt")]})
 
 
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_a_folder_among_the_files_of_agents_is_refused(path):
+    with pytest.raises(ConfigError, match="which is a folder"):
+        minatar_dqn(MinAtar("breakout", actions="full").spec(), files={"breakout": [path]})
+
+
 def test_a_minatar_file_that_is_called_after_another_game_is_refused(tmp_path):
     """Asterix has as many planes as Breakout, so that its tensors fit."""
     path = tmp_path / "asterix_10M.pt"

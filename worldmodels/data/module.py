@@ -13,6 +13,7 @@ from worldmodels.core.experience import Batch
 from worldmodels.core.protocols import EnvRecipe, Learner, Resumable
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
+from worldmodels.data.replay import Replay
 from worldmodels.data.segment import SegmentStream
 from worldmodels.data.store import EpisodeStore
 
@@ -44,6 +45,23 @@ class Plan(Protocol):
     def spec(self, recipe: EnvRecipe | None) -> EnvSpec: ...
 
     def stream(self, recipe: EnvRecipe | None, learner: Learner, folder: Path, rng: Rng) -> Any: ...
+
+
+def drawn(plan: Plan) -> tuple[str, Any]:
+    """What says which windows a plan draws, and its name in a config."""
+    return ("data.sampler", plan.sampler) if isinstance(plan, Replay) else ("data", plan)
+
+
+def left_out(plan: Plan) -> list[str]:
+    """What should be known of the windows that it draws."""
+    key, windows = drawn(plan)
+    length = getattr(windows, "length", 1)
+    if length == 1 or getattr(windows, "cross", True) or getattr(windows, "pad", True):
+        return []
+    return [
+        f"windows of {length} steps lie whole inside an episode, so ends are rarely learned from, and shorter episodes "
+        f"never; {key}.cross=true lets windows run on into the next one"
+    ]
 
 
 class Data(L.LightningDataModule):

@@ -133,7 +133,7 @@ def _check_names(cfg: DictConfig, hints: Mapping[str, Any], target: str) -> None
             key, known = cfg._get_full_key(name), [each for each in hints if each != "spec"]
             raise ConfigError(
                 f"{key}: {target} takes no {str(name)!r}",
-                f"one of {', '.join(known)}{near(str(name), known)}",
+                f"one of {', '.join(known)}{near(str(name), known)}" if known else "no options",
                 f"correct the name, since its keys are the constructor's arguments; {_unset(cfg, key)}",
             )
 

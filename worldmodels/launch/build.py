@@ -23,7 +23,7 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.core.protocols import EnvRecipe
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
-from worldmodels.data.module import Data
+from worldmodels.data.module import Data, drawn
 from worldmodels.launch.compose import make
 from worldmodels.launch.folder import Folder
 from worldmodels.stage.crew import Crew
@@ -95,13 +95,14 @@ def _made(cfg: DictConfig, **late: Any) -> L.Trainer:
 
 def _crew(devices: list[str], stage: Stage, plan: Any, trainer: L.Trainer, options: Any, rng: Rng) -> Crew:
     """Those who learn together; ConfigError if they can not."""
-    count, batch = len(devices), getattr(getattr(plan, "sampler", plan), "batch", 0)
+    key, windows = drawn(plan)
+    count, batch = len(devices), getattr(windows, "batch", 0)
     stage.demand_crew(count)
     if batch % count:
         raise ConfigError(
             f"trainer.devices={count} for batches of {batch}",
             "as many windows for each",
-            f"set data.sampler.batch={batch + count - batch % count}, which is of all together",
+            f"set {key}.batch={batch + count - batch % count}, which is of all together",
         )
     alien = [name for name in ("strategy", "accumulate_grad_batches") if name in options]
     if alien:

@@ -105,7 +105,7 @@ def explain(error: Exception, name: str = "train", words: Sequence[str] = ()) ->
             return reading(**found.groupdict())
     for pattern in _UNKNOWN:
         if found := re.search(pattern, text):
-            return _key(found["key"], _composed(name, words))
+            return _key(found["key"], _composed(name, words), name)
     lines = [line for line in str(error).splitlines() if line.strip()]
     return ConfigError("\n    ".join(lines), "a config that Hydra can compose", "see conf/ for what can be set")
 
@@ -129,17 +129,19 @@ _UNKNOWN = (
 )
 
 
-def _key(key: str, composed: Collection[str]) -> ConfigError:
+def _key(key: str, composed: Collection[str], verb: str) -> ConfigError:
     """`composed` are the options of the chosen env, model and so on; others are only named if nothing there is near."""
     others = [f"{group}={choice}" for group, choice, keys in _choices() if key in keys]
     has = f"; {' and '.join(others)} has one of that name" if others else ""
     group, _, last = key.partition(".")[0], *key.rpartition(".")[1:]
-    deeper = [each for each in composed if each.startswith(f"{group}.") and each.endswith(f".{last}")]
+    deeper = [
+        each for each in composed if each.endswith(f".{last}") and (group == last or each.startswith(f"{group}."))
+    ]
     hint = f" (did you mean {' or '.join(deeper[:3])}?)" if deeper else near(key, composed)
     return ConfigError(
         f"there is no option {key!r}" + (" in this config" if others else ""),
         "an option of the config" + (hint or near(key, {*_keys_of_yaml(), *groups()})) + has,
-        f"correct the name, or add a new one with +{key}=...; `worldmodels train --cfg job` prints all options",
+        f"correct the name, or add a new one with +{key}=...; `worldmodels {verb} --cfg job` prints all options",
     )
 
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from worldmodels.core.errors import ConfigError, SpecError
 from worldmodels.core.spec import EnvSpec
-from worldmodels.launch import checkpoint
+from worldmodels.launch import checkpoint, meaning
 from worldmodels.launch.folder import Folder, flat
 from worldmodels.launch.json_list import word
-from worldmodels.launch.modules import Weights, chosen, others, parts, tensors, within
+from worldmodels.launch.modules import Weights, chosen, modules, others, parts, tensors, within
 from worldmodels.stage.stage import Stage
 
 SHOWN = 3  # tensors of a module that are told
@@ -28,7 +28,7 @@ OPTIONS = 8  # of a model
 
 @dataclass(frozen=True)
 class Begun:
-    """What a run began with. `remarks`: in what the other run's world differs, although the weights fit."""
+    """What a run began with. `remarks`: in what the other run's world or model differs, although the weights fit."""
 
     folder: str
     checkpoint: str
@@ -84,6 +84,7 @@ def begin(config: Mapping[str, Any], stage: Stage, spec: EnvSpec) -> Begun | Non
     world = folder.read_spec()
     differences = tuple(told + each for each in spec.differences(world))
     _fit(path, names, here, there, differences, _sizes(theirs, config))
+    remarks = (*differences, *meaning.demand(folder.path, theirs, config, names, here))
     for name in names:
         found = tensors(there, name)
         here |= {key: found[short] for short, key in within(here, name).items()}
@@ -91,7 +92,7 @@ def begin(config: Mapping[str, Any], stage: Stage, spec: EnvSpec) -> Begun | Non
     _follow(stage, names)
     return Begun(
         str(folder.path), path.name, _hash(path), int(kept.get("global_step", 0)), tuple(names),
-        tuple(others(here, names)), **_origin(folder), remarks=differences,
+        tuple(others(here, names)), **_origin(folder), remarks=remarks,
     )  # fmt: skip
 
 
@@ -131,7 +132,10 @@ def _fit(
     lines = [*differences, *(f"{name}: {line}" for name, each in wrong.items() for line in _cut(each))]
     fit = [part for name in names for part in ([name] if name not in wrong else parts(here, name))]
     fit = [name for name in fit if not _misfits(name, here, there)]
-    some = [f"init.modules=[{','.join(fit)}] takes those that fit"] if fit else ["no module of it fits"]
+    others_fit = [name for name in modules(there) if name in modules(here) and not _misfits(name, here, there)]
+    some = [f"no module of it fits; it has {', '.join(modules(there))}"]
+    if fit or others_fit:
+        some = [f"init.modules=[{','.join(fit or others_fit)}] takes those that fit"]
     some += ["take the same world in both, or a checkpoint of this one"] if differences else [sizes]
     raise SpecError(
         f"{path} does not fit into this {'run' if differences else 'model'}:\n    " + "\n    ".join(lines),

@@ -38,7 +38,7 @@ def preflight(config: Mapping[str, Any], stage: nn.Module, spec: EnvSpec, folder
     lines = [
         f"device   {_device(on_gpu)}, {torch.get_num_threads()} of {os.cpu_count()} threads",
         f"memory   {_gib(memory)} for weights, gradients and optimizer; {_gib(free_memory)} free",
-        f"disk     up to {_gib(disk)} for {_what(config)}; {_gib(free_disk)} free",
+        f"disk     about {_gib(disk)} for {_what(config)}; {_gib(free_disk)} free",
     ]
     warnings = []
     if torch.cuda.is_available() and accelerator == "cpu":
@@ -63,7 +63,7 @@ def weights_bytes(stage: nn.Module) -> int:
 
 
 def store_bytes(config: Mapping[str, Any], spec: EnvSpec, beliefs: Collection[ArraySpec] = ()) -> int:
-    """What the episodes of the whole run take on disk; 0 where no world is stepped, or no end is known.
+    """What the episodes of the whole run take on disk, at least; 0 where no world is stepped, or no end is known.
 
     `beliefs` are kept of every step beside it, in up to two places (`data.latents`).
     """
@@ -75,8 +75,10 @@ def store_bytes(config: Mapping[str, Any], spec: EnvSpec, beliefs: Collection[Ar
         return 0
     arrays = [*spec.obs.values(), *spec.extras.values(), spec.action]
     per_step = sum(map(row_bytes, arrays)) + 6  # reward and two flags
+    if "piece" in data:
+        per_step *= 1 + 1 / data["piece"]  # every piece has one more row, for what was seen on arrival
     per_step += 2 * sum(array.zeros().nbytes for array in beliefs)
-    return int(steps) * per_step
+    return int(steps * per_step)
 
 
 def _beliefs(config: Mapping[str, Any], stage: nn.Module) -> list[ArraySpec]:

@@ -57,7 +57,9 @@ class Run:
         """How to make the run's world."""
         if self.config.get("env") is None:
             raise ConfigError(
-                f"{self.folder} was trained without a world", "a run with an env", "make one: conf/env/*.yaml"
+                f"{self.folder} was trained without a world",
+                "a run with a world",
+                "leave out what has to be played in it, or give another run",
             )
         return make(OmegaConf.create(self.config["env"]))
 

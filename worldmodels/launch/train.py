@@ -22,10 +22,11 @@ from worldmodels.callback.score import acts
 from worldmodels.core.allocator import keep_freed_memory
 from worldmodels.core.files import write_text
 from worldmodels.data.lock import Lock
+from worldmodels.data.module import left_out
 from worldmodels.evaluation.page import write_page
 from worldmodels.evaluation.play import aside
 from worldmodels.evaluation.table import JsonTable
-from worldmodels.launch import checkpoint, console, init
+from worldmodels.launch import arm, checkpoint, console, init
 from worldmodels.launch.build import Parts, build
 from worldmodels.launch.compose import make, plain
 from worldmodels.launch.folder import Folder, run_name
@@ -65,6 +66,7 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
         config = plain(cfg)
         cfg.paths.run = str(folder.path)
     init.demand(config["init"])
+    arm.demand(config)
     lock = Lock(_prepared(folder, force=cfg.force) / ".lock")
     try:
         done = folder.answer(config["budget"])
@@ -112,7 +114,7 @@ def _run(cfg: DictConfig, config: dict[str, Any], folder: Folder) -> Outcome:
     record(folder.path / "provenance.json", resume=_resume(parts), init=origin)
     check = preflight(config, parts.stage, parts.spec, folder.path)
     lines = [*([f"init     {begun.told()}"] if begun else []), *check.lines]
-    remarks = [*parts.stage.remarks(), *(begun.remarks if begun else ())]
+    remarks = [*left_out(parts.data.plan), *parts.stage.remarks(), *(begun.remarks if begun else ())]
     console.begin(
         folder,
         resumed,

@@ -189,7 +189,7 @@ class SupportHead(ScalarHead):
             raise ConfigError(
                 f"head=categorical with support={list(support)}",
                 "at least two values",
-                "list those that occur in model.reward.support",
+                "list those that occur in model.reward.support, or stage.critic.support if it is the critic's head",
             )
         size = (rows or 1) * len(support)
         self.mlp = MLP(size_in, units, layers, size, norm=norm, activation=activation, init=init)

@@ -93,6 +93,9 @@ def found(patterns: list[str], published: str) -> list[Path]:
     files: list[Path] = []
     for pattern in patterns:
         path = Path(pattern)
+        if path.is_dir():
+            found = f"{pattern or 'nothing'}, which is a folder, among the files of agents"
+            raise ConfigError(found, "files, or a pattern such as <folder>/*", "name the files in it")
         there = [path] if path.is_file() else sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
         there = [each for each in there if each.is_file()]
         if not there:

@@ -13,8 +13,7 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
 from worldmodels.core.options import Count, Natural, Options, Rate, Share
 from worldmodels.core.spec import EnvSpec
-from worldmodels.data.module import Plan
-from worldmodels.data.replay import Replay
+from worldmodels.data.module import Plan, drawn
 from worldmodels.nn.encoder import Encoder
 from worldmodels.nn.mlp import MLP, Activation, Scheme
 from worldmodels.nn.norm import NormKind
@@ -89,7 +88,7 @@ class DQN(Stage):
     def demand(self, plan: Plan) -> None:
         """Windows must hold `n_step` steps, and reach an episode's last ones, or how it ends is never learned."""
         super().demand(plan)
-        key, windows = ("data.sampler", plan.sampler) if isinstance(plan, Replay) else ("data", plan)
+        key, windows = drawn(plan)
         length, n = int(getattr(windows, "length", self.n_step)), self.n_step
         whole = not (getattr(windows, "pad", True) or getattr(windows, "cross", True))
         if length >= n and (length == 1 or not whole):
