@@ -156,7 +156,7 @@ class TransformedHead(ScalarHead):
         self.limit = limit
         self.bins: Tensor
         self.register_buffer("bins", linear_bins(-limit, limit, bins), persistent=False)
-        self.reach = float(value_transform_inverse(torch.tensor(limit)))
+        self.reach = float(value_transform_inverse(torch.tensor(limit, device="cpu")))
 
     def loss(self, parameters: Float[Tensor, "*batch K"], target: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         return two_hot_loss(parameters, value_transform(target), self.bins)
