@@ -16,7 +16,7 @@ from worldmodels.launch.json_list import word
 
 
 def demand(config: Mapping[str, Any]) -> None:
-    """ConfigError if a run has the name of an arm, and other options."""
+    """ConfigError if a run has the name of an arm, and other options; what an arm takes from elsewhere is free."""
     arm = config.get("arm")
     paths = [folder / "arm" / f"{arm}.yaml" for folder in _folders()]
     path = next((path for path in paths if arm is not None and path.is_file()), None)
@@ -24,7 +24,8 @@ def demand(config: Mapping[str, Any]) -> None:
         return
     here, own = flat(config), flat(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
     for key, value in own.items():
-        if key.partition(".")[0] != "defaults" and here.get(key) != value:
+        own_word = key.partition(".")[0] != "defaults" and not (isinstance(value, str) and "${" in value)
+        if own_word and here.get(key) != value:
             raise ConfigError(
                 f"arm={arm} with {key}={word(here.get(key))}",
                 f"{key}={word(value)}, which is what that arm means",
