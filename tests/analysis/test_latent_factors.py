@@ -170,6 +170,17 @@ def test_the_same_question_is_answered_once_and_another_needs_a_word(
     assert seeds == {"out": 1, "out.old-1": 0}
 
 
+def test_any_checkpoint_of_a_run_can_be_looked_at(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    answering(monkeypatch, lambda *_: {"numbers": 1})
+    kept = run / "checkpoints" / "update_00000100.ckpt"
+    kept.write_bytes((run / "checkpoints" / "last.ckpt").read_bytes())
+    for name in ("update_00000100", "last.ckpt"):
+        assert not ask(run, f"checkpoint={name}", f"out={tmp_path / name}").old
+    kept.unlink()
+    with pytest.raises(ConfigError, match="one of last"):
+        ask(run, "checkpoint=update_00000100", f"out={tmp_path / 'no'}")
+
+
 def test_new_episodes_are_played_by_the_runs_policy_and_kept_with_the_answer(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

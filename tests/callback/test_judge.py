@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from runs import assert_same_run
 
+from worldmodels.callback.judge import judged
 from worldmodels.core.errors import ConfigError, SpecError
 from worldmodels.evaluation.table import read_json
 from worldmodels.launch.build import build_stage
@@ -55,6 +58,22 @@ def test_it_judges_before_the_first_update_and_then_at_its_own_pace(recording: s
         parts = [value for name, value in row.items() if name.startswith("loss/") and name != "loss/total"]
         assert row["loss/total"] == pytest.approx(sum(parts), rel=1e-5)
     assert len({row["loss/total"] for row in told}) == 3
+
+
+def test_rewards_are_judged_as_they_are_learned(recording: str) -> None:
+    words = [*WORDS, "model.reward.head=mse", recording]
+    told = {}
+    for how in ("null", "tanh"):
+        cfg = config("train", [*words, f"stage.loss.clip_rewards={how}"])
+        stage = build_stage(cfg, make(cfg.env).spec())
+        judge = make(cfg.callback.judge)
+        judge.demand(stage)
+        windows = judge.windows
+        if how == "null":
+            windows = [replace(batch, reward=torch.tanh(batch.reward)) for batch in windows]
+            assert any(batch.reward.any() for batch in windows)
+        told[how] = judged(stage, windows)
+    assert told["null"] == told["tanh"]
 
 
 def test_a_model_that_does_not_learn_is_judged_alike_at_all_times(recording: str) -> None:

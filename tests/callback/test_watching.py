@@ -73,6 +73,17 @@ def test_films_show_what_was_held_out(recording: str) -> None:
     assert any(name.startswith("ahead/") and name.endswith("/open") for name in rows[-1])
 
 
+@pytest.mark.parametrize("words", [["data.held_out=0"], ["data.held_batches=0"], ["data.held_out=0.0001"]])
+def test_where_nothing_is_held_out_a_run_ends_without_a_film_and_says_so(
+    recording: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(*MODEL, recording, "name=a", *words)
+    assert folder.done.is_file()
+    assert not (folder.path / "films").exists()
+    told = "data.held_out=0.0001 holds out none of" in " ".join(capsys.readouterr().out.split())
+    assert told == ("0.0001" in words[0]), "who asks for none knows"
+
+
 def test_films_measure_rewards_as_they_are_learned(recording: str) -> None:
     rows = {}
     for how in ("null", "tanh"):

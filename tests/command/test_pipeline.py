@@ -103,6 +103,32 @@ def test_a_failure_stops_what_depends_on_it_and_says_so_and_the_next_call_goes_o
     assert statuses()["learners/seed=0,stage.discount=0.6"]["state"] == "done"
 
 
+def test_what_later_runs_were_made_from_is_not_changed_under_them(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = STUDY["steps"]
+    write(
+        seeds=[0],
+        report=["learners"],
+        steps={
+            "agents": {**steps["agents"], "grid": {}},
+            "recordings": steps["recordings"],
+            "learners": {"words": [*QUICK, "init={agents}"]},
+        },
+    )
+    assert sweep("report=false") == 0
+    before = statuses()
+    for words, told in (
+        (["agents:budget.updates=4"], "agents/seed=0 is not finished as this command has it, and learners/seed=0"),
+        (["agents:stage.lr=0.4"], "stage.lr: 0.5 -> 0.4"),
+        (["learners:stage.lr=0.4"], "-> 0.4"),
+    ):
+        capsys.readouterr()
+        assert sweep("report=false", *words) == 2
+        assert told in capsys.readouterr().err
+    assert statuses() == before
+    assert sweep("report=false", "learners:budget.updates=4", "callback.meter.every=7") == 0
+    assert statuses()["learners/seed=0"]["last"]["updates"] == 4
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

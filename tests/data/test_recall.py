@@ -358,6 +358,14 @@ def test_rows_that_read_on_are_gathered_in_one_process():
         Segment("anywhere", workers=2, reset_interval=200)
 
 
+@pytest.mark.parametrize("interval", [4, 8])
+def test_rows_that_would_jump_after_every_window_are_refused(interval: int) -> None:
+    with pytest.raises(ConfigError, match=rf"(?s)reset_interval={interval} with windows of 8.*data\.reset_interval"):
+        Segment("anywhere", 8, reset_interval=interval)
+    with pytest.raises(ConfigError, match=r"data\.sampler\.reset_interval"):
+        Consecutive(8, 2, reset_interval=interval)
+
+
 def test_beliefs_are_either_carried_on_or_kept():
     with pytest.raises(ConfigError, match="replay_context=1 with windows that carry"):
         Replay(Consecutive(5, 6), replay_context=1)

@@ -17,7 +17,7 @@ from worldmodels.core.errors import ConfigError, ResumeError
 from worldmodels.core.experience import Batch
 from worldmodels.core.rng import Rng
 from worldmodels.data.driver import Driver
-from worldmodels.data.module import Data, left_out
+from worldmodels.data.module import Data, caveats, left_out
 from worldmodels.data.recorder import Recorder
 from worldmodels.data.replay import Replay
 from worldmodels.data.rollout import Rollout
@@ -304,6 +304,20 @@ def test_held_out_episodes_are_never_learned_from(tmp_path):
     assert held == again
     assert not learned & {number for keys in held for number, _ in keys}
     assert len(held) == 8
+
+
+def test_a_recording_that_grew_is_told_to_a_run_that_goes_on(tmp_path: Path) -> None:
+    folder = recording(tmp_path, DOT)
+    plan = Segment(folder, 4, 8, cross=True)
+    here = plan.stream(None, Tiny(DOT.spec()).learner(), tmp_path, Rng(0))
+    kept = here.snapshot()
+    here.close()
+    assert not caveats(plan, kept)
+    with EpisodeStore.open(folder, write=True) as store:
+        Recorder(Driver(DOT.make(4), Random(store.spec), Rng(4, "more")), store).record(steps=900)
+    (told,) = caveats(plan, kept)
+    assert f"held {kept['steps']} steps and holds" in told
+    assert not caveats(plan, None), "who begins takes what there is"
 
 
 def test_a_missing_recording_says_how_to_make_one(tmp_path):

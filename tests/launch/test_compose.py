@@ -90,6 +90,11 @@ def test_neighbours_of_a_misspelt_key_are_taken_from_the_chosen_parts(word: str,
     assert "levels?" not in told.value.expected
 
 
+def test_an_option_whose_holder_another_word_took_away_is_not_called_misspelt() -> None:
+    with pytest.raises(ConfigError, match=r"makes its holder null(.|\n)*the word that sets callback\.score"):
+        config("train", ["callback.score=null", "callback.score.every=1"])
+
+
 def test_a_misspelt_key_of_another_verb_is_told_in_its_words() -> None:
     with pytest.raises(ConfigError, match=r"did you mean analysis\.world\?.*\n.*`worldmodels analyse --cfg job`"):
         config("analyse", ["analysis=latent_factors", "world=pong"])

@@ -146,6 +146,8 @@ def test_agents_of_a_mixture_play_their_own_games_by_full_actions(downloads):
         (Atari("qbert", views=("grey84",)), {}, r"no .*DQN/Qbert/\*/model_\*\.gz(.|\n)*README(.|\n)*agents of qbert"),
         (Atari("pong"), {}, r"views=\[grey84\]"),
         (MinAtar("breakout"), {}, "agents for Atari in minatar/breakout"),
+        (Atari("pong", views=("grey84",)), {"files": "/models/*.gz"}, r"policy\.files=/models/\*\.gz"),
+        (Atari("pong", views=("grey84",)), {"files": ""}, r"policy\.files=nothing"),
     ],
 )
 def test_missing_files_and_worlds_that_do_not_fit_are_refused(downloads, env, options, told):
@@ -165,6 +167,22 @@ class Optimizer:
         (
             {"estimator_state": {**atari_weights(6), "_AtariNet__head.0.weight": torch.zeros(256, 3136)}},
             r"\(256, 3136\)",
+        ),
+        (
+            {"estimator_state": {**atari_weights(6), "_AtariNet__head.0.bias": torch.full((512,), torch.nan)}},
+            r"head\.0\.bias holds no finite floats",
+        ),
+        (
+            {"estimator_state": {name: tensor.long() for name, tensor in atari_weights(6).items()}},
+            "and 4 more hold no finite floats",
+        ),
+        (
+            {"estimator_state": {**atari_weights(6), "_AtariNet__head.2.weight": torch.tensor(1.0)}},
+            r"head\.2\.weight: \(\) in the file",
+        ),
+        (
+            {"estimator_state": {**atari_weights(6, 51), "_AtariNet__support": torch.tensor(1.0)}},
+            "was trained with 306 actions",
         ),
         ({"estimator_state": {}}, r"the file names nothing\n +expected are features\.0\.weight"),
         ({"estimator_state": {"net.0.weight": torch.zeros(2)}}, r"the file names net\.0\.weight\n"),

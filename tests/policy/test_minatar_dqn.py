@@ -80,6 +80,13 @@ def test_minatar_files_that_do_not_fit_are_refused(tmp_path, game, told):
         minatar_dqn(MinAtar("breakout", actions="full").spec(), files={game: [str(tmp_path / f"{game}.pt")]})
 
 
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    weights = {name: tensor * torch.nan for name, tensor in minatar_weights(4).items()}
+    torch.save(weights, tmp_path / "breakout.pt")
+    with pytest.raises(ConfigError, match="no finite floats"):
+        minatar_agent("breakout", tmp_path / "breakout.pt")
+
+
 @pytest.mark.parametrize("path", ["", ".", "/"])
 def test_a_folder_among_the_files_of_agents_is_refused(path):
     with pytest.raises(ConfigError, match="which is a folder"):

@@ -27,6 +27,14 @@ def test_a_group_without_a_number_is_an_error():
         dreams.dreamer(optim=Optim(lr={"model": 1.0, "actor": 2.0})).configure_optimizers()
 
 
+@pytest.mark.parametrize("option", ["lr", "clip", "weight_decay"])
+def test_a_number_for_a_group_that_is_none_is_an_error(option):
+    numbers = {"model": 1.0, "actor": 2.0, "critic": 3.0}
+    dreams.dreamer(optim=Optim(**{option: {**numbers, "probe": 1.0}})).configure_optimizers()
+    with pytest.raises(ConfigError, match=rf"stage\.optim\.{option} for actr"):
+        dreams.dreamer(optim=Optim(**{option: {**numbers, "actr": 1.0}})).configure_optimizers()
+
+
 def test_rates_rise_over_the_warmup_and_a_resumed_run_goes_on_rising(tmp_path):
     class Watch(L.Callback):
         def on_train_batch_end(self, trainer, pl_module, *args):

@@ -59,7 +59,7 @@ class Film(Watcher):
         with aside(stage):
             batches = [stage.taken(batch) for batch in self._batches(trainer, stage, rng)]
             horizon = min([self.horizon, *(batch.mask.shape[1] + 1 - self.context for batch in batches)])
-            if horizon < 1:
+            if not batches or horizon < 1:
                 return
             length = {"context": self.context, "horizon": horizon}
             curve = merge([open_loop(model, batch, **length, rng=rng.torch) for batch in batches])

@@ -95,7 +95,7 @@ def judged(stage: WorldModel, windows: list[Batch]) -> dict[str, float]:
     with aside(stage):
         torch.manual_seed(0)
         for batch in windows:
-            learned = learn(stage.model, batch.to(stage.device), stage.loss)
+            learned = learn(stage.model, stage.taken(batch.to(stage.device)), stage.loss)
             total = torch.stack(list(learned.losses.values())).sum()
             for name, value in {"total": total, **learned.losses}.items():
                 found[f"loss/{name}"].append(value)

@@ -9,11 +9,22 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 
+from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
 from worldmodels.core.options import Count
 from worldmodels.core.rng import Rng
 from worldmodels.data.sampler import Uniform
 from worldmodels.data.store import EpisodeStore
+
+
+def demand_reads_on(length: int, interval: int | None, options: str) -> None:
+    """ConfigError if every row would jump after every window, so that none goes on from what was believed."""
+    if interval is not None and interval <= length:
+        raise ConfigError(
+            f"reset_interval={interval} with windows of {length} steps: every row would jump after each",
+            f"more steps than a window has, such as {4 * length}, or null for rows that never jump",
+            f"raise {options}.reset_interval, or set shorter windows with {options}.length",
+        )
 
 
 @dataclass
@@ -28,6 +39,10 @@ class Consecutive(Uniform):
     carries: ClassVar[bool] = True
     reset_interval: Count | None = 200
     cursor: Int64[np.ndarray, "B 2"] | None = field(default=None, init=False, repr=False)  # where rows read on
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        demand_reads_on(self.length, self.reset_interval, "data.sampler")
 
     def sample(self, store: EpisodeStore, rng: Rng) -> Batch:
         keys = self.keys(store, rng)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -14,7 +15,7 @@ from worldmodels.core.protocols import EnvRecipe, Learner, Resumable
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.replay import Replay
-from worldmodels.data.segment import SegmentStream
+from worldmodels.data.segment import Segment, SegmentStream
 from worldmodels.data.store import EpisodeStore
 
 
@@ -50,6 +51,11 @@ class Plan(Protocol):
 def drawn(plan: Plan) -> tuple[str, Any]:
     """What says which windows a plan draws, and its name in a config."""
     return ("data.sampler", plan.sampler) if isinstance(plan, Replay) else ("data", plan)
+
+
+def caveats(plan: Plan, kept: Mapping[str, Any] | None = None) -> list[str]:
+    """What should be known of what is learned from. kept: the snapshot of a stream that is to go on."""
+    return [*left_out(plan), *(plan.remarks(kept) if isinstance(plan, Segment) else [])]
 
 
 def left_out(plan: Plan) -> list[str]:

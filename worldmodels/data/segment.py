@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from worldmodels.core.options import Count, Natural, Share
 from worldmodels.core.protocols import EnvRecipe, Learner
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
-from worldmodels.data.consecutive import Consecutive
+from worldmodels.data.consecutive import Consecutive, demand_reads_on
 from worldmodels.data.recall import Carried, Recall
 from worldmodels.data.sampler import Uniform
 from worldmodels.data.shuffle import demand_cells, shuffled
@@ -59,6 +59,7 @@ class Segment:
                 "rows that read on in one process, or windows that others gather",
                 "set data.workers=0, or data.reset_interval=null",
             )
+        demand_reads_on(self.length, self.reset_interval, "data")
         if self.updates < 1 or self.workers < 0 or self.held_batches < 0:
             found = f"updates={self.updates}, workers={self.workers}, held_batches={self.held_batches}"
             raise ConfigError(
@@ -100,6 +101,28 @@ class Segment:
             return store.spec
         finally:
             store.close()
+
+    def remarks(self, kept: Mapping[str, Any] | None) -> list[str]:
+        """What should be known of the recording. kept: the snapshot of a stream that is to go on; None begins."""
+        store = EpisodeStore.open(self.folder())
+        try:
+            steps, episodes = store.steps, len(store)
+            held = len(store.split(self.held_out, self.split_seed)[1])
+        finally:
+            store.close()
+        found = []
+        if self.held_out and self.held_batches and not held:
+            found.append(
+                f"data.held_out={self.held_out} holds out none of {episodes} episodes, so nothing tells how good the "
+                "model is on what it did not learn from; record more, or raise data.held_out"
+            )
+        before = steps if kept is None else kept.get("steps", steps)
+        if before != steps:
+            found.append(
+                f"the recording held {before:,} steps and holds {steps:,} now, all of which are learned from: the run "
+                "does not go on as it would have with the former"
+            )
+        return found
 
     def stream(
         self,
@@ -172,7 +195,7 @@ class SegmentStream:
 
     def snapshot(self) -> dict[str, Any]:
         self._settle()
-        here = {"epoch": self.epoch, "update": self.update}
+        here = {"epoch": self.epoch, "update": self.update, "steps": self.store.steps}
         if not self.plan.recalls:
             return here
         return {**here, "sampler": self.sampler.snapshot(), "recall": self.recall.snapshot()}

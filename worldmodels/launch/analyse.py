@@ -24,6 +24,7 @@ from worldmodels.data.driver import Driver
 from worldmodels.data.recorder import Recorder
 from worldmodels.data.store import EpisodeStore
 from worldmodels.launch.build import build_stage
+from worldmodels.launch.checkpoint import find
 from worldmodels.launch.compose import make, plain
 from worldmodels.launch.folder import Folder
 from worldmodels.launch.numbers import ANALYSE, demand
@@ -123,7 +124,7 @@ def _source(cfg: DictConfig, run: Run) -> Path:
 
 def _asked(cfg: DictConfig, run: Run, source: Path | None) -> dict[str, Any]:
     """Whatever the answer depends on, as plain data."""
-    weights = {"last": Folder(run.folder).last, "best": Folder(run.folder).best}[cfg.checkpoint]
+    weights = find(Folder(run.folder), cfg.checkpoint)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
     options = {key: value for key, value in plain(cfg).items() if key not in ("out", "force", "run", "store")}
     steps = None
@@ -163,7 +164,7 @@ def _play(cfg: DictConfig, run: Run, folder: Path) -> Path:
 
 def _subject(cfg: DictConfig, run: Run, store: EpisodeStore) -> Subject:
     def untrained(number: int) -> nn.Module:
-        """As the run began, or with the weights of another seed."""
+        """As a run of this seed without `init` begins, or with the first weights of another seed."""
         config = OmegaConf.create({**run.config, "seed": run.config["seed"] + number})
         with torch.random.fork_rng():
             return _model(build_stage(config, run.spec)).eval()

@@ -50,6 +50,13 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else {}
 
 
+def kept(cfg: DictConfig) -> dict[str, Any]:
+    """The same as a run keeps it: paths are relative to its folder, which may be moved."""
+    here = OmegaConf.merge(cfg, {"paths": {"run": "."}})
+    assert isinstance(here, DictConfig)
+    return plain(here)
+
+
 def make(cfg: Any, *args: Any, **kwargs: Any) -> Any:
     """Hydra's `instantiate`, but types are checked first, and errors for the user come out as they went in."""
     if isinstance(cfg, DictConfig):
@@ -131,6 +138,10 @@ _UNKNOWN = (
 
 def _key(key: str, composed: Collection[str], verb: str) -> ConfigError:
     """`composed` are the options of the chosen env, model and so on; others are only named if nothing there is near."""
+    if key in composed:  # without the other words it is there
+        holder = key.rpartition(".")[0]
+        do = f"leave out {key}, or the word that sets {holder}, or what holds that, to null"
+        return ConfigError(f"there is no {key!r} where another word makes its holder null", "one of the two words", do)
     others = [f"{group}={choice}" for group, choice, keys in _choices() if key in keys]
     has = f"; {' and '.join(others)} has one of that name" if others else ""
     group, _, last = key.partition(".")[0], *key.rpartition(".")[1:]

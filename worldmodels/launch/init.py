@@ -166,12 +166,20 @@ def _shape(tensor: Tensor | None) -> str:
 
 def _sizes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     """The other run's model, as words to paste."""
-    there, here = ({**flat(config.get("model") or {}, "model.")} for config in (theirs, ours))
+    there, here = ({**flat(config.get("model") or {}, "model."), **_behaviour(config)} for config in (theirs, ours))
     other = [f"{key}={word(value)}" for key, value in there.items() if key in here and value != here[key]]
     if not other:
         return "take the checkpoint of a run with this model"
     more = " and so on, as its config.yaml says" if len(other) > OPTIONS else ""
     return f"take that run's model: {' '.join(other[:OPTIONS])}{more}"
+
+
+def _behaviour(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for part in meaning.BEHAVIOUR
+        for key, value in flat((config.get("stage") or {}).get(part) or {}, f"stage.{part}.").items()
+    }
 
 
 def _hash(path: Path) -> str:

@@ -14,7 +14,9 @@ from worldmodels.launch.modules import within
 
 # Of which module an option is, where its name does not say it.
 PLACES = {"recurrence": "rssm"}
-LEARNED = {"contdisc": "heads.cont", "clip_rewards": "heads.reward"}
+VALUES = ("critic", "heads.value", "heads.q", "advantage")  # what tells returns, in one stage or another
+LEARNED = {"contdisc": ("heads.cont",), "clip_rewards": ("heads.reward", *VALUES), "discount": VALUES}
+BEHAVIOUR = ("actor", "critic")  # of a stage: they learn whatever is frozen
 IDLE = ("_target_", "_partial_", "init", "out_scale")  # of first weights, or of nothing
 
 
@@ -37,7 +39,7 @@ def demand(
     found = [each for each in _changes(theirs, ours, weights) if _among(each.module, names)]
     if not found:
         return []
-    before, now = " ".join(each.theirs for each in found), " ".join(each.ours for each in found)
+    before, now = (" ".join(dict.fromkeys(sides)) for sides in zip(*((x.theirs, x.ours) for x in found), strict=True))
     told = f"{folder} was trained with {before}, and here it is {now}"
     stuck = [each.theirs for each in found if _frozen(each.module, names, ours)]
     if stuck:
@@ -57,8 +59,10 @@ def _changes(theirs: Mapping[str, Any], ours: Mapping[str, Any], weights: Collec
             continue
         if path[0] == "model":
             yield Change(_module(path[1], weights), f"{key}={word(there[key])}", f"{key}={word(value)}")
-        elif path[0] == "stage" and path[-1] in LEARNED:
-            yield Change(LEARNED[path[-1]], f"{key}={word(there[key])}", f"{key}={word(value)}")
+        elif path[0] == "stage":
+            of = (path[1],) if path[1] in BEHAVIOUR else LEARNED.get(path[-1], ())
+            for module in (each for each in of if within(weights, each)):
+                yield Change(module, f"{key}={word(there[key])}", f"{key}={word(value)}")
 
 
 def _module(option: str, weights: Collection[str]) -> str:
@@ -75,6 +79,8 @@ def _among(module: str, names: Sequence[str]) -> bool:
 
 def _frozen(module: str, names: Sequence[str], config: Mapping[str, Any]) -> bool:
     stage: Any = config["stage"]
+    if module in BEHAVIOUR:
+        return False
     if stage.get("model_updates") == 0:
         return True
     return any(_among(each, [module] if module else names) for each in stage.get("freeze") or [])

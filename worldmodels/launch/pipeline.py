@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worldmodels.core.errors import ConfigError, UserError
+from omegaconf import DictConfig
+
+from worldmodels.core.errors import ConfigError, ResumeError, UserError
 from worldmodels.core.files import write_text
 from worldmodels.evaluation.status import Status, observe
 from worldmodels.evaluation.study.find import STEPS
 from worldmodels.launch import console
-from worldmodels.launch.compose import config
+from worldmodels.launch.compose import config, kept
 from worldmodels.launch.json_list import word
 from worldmodels.launch.multirun import Job, locked, plan
 from worldmodels.launch.near import near
@@ -22,6 +24,7 @@ from worldmodels.launch.status import running
 from worldmodels.launch.steps import Row, Step, steps
 
 KEYS = {"name", "steps", "seeds", "launcher", "resources", "report", "reference"}
+ARCHIVING = "worldmodels jobs archive <study>/<step>"
 ENDED = (0, 1)  # exit codes of a multirun that came to its end
 Train = Callable[[list[str]], int]
 
@@ -45,6 +48,7 @@ class Pipeline:
     def run(self, train: Train) -> int:
         """Work through the steps with `train`, which takes the words of a command line. 0 if all is finished."""
         jobs = self._planned()
+        self._demand_order(jobs)
         with locked({self.folder}):
             order = [step.name for step in self.steps]
             told = {"steps": order, "report": list(self.reported), "reference": self.reference}
@@ -72,7 +76,28 @@ class Pipeline:
             lines = [[*self._where(step), *row.line] for row in step.rows]
             found = plan(lambda words: config("train", [*words, *search]), lines)
             jobs |= {job.folder.path: job for job in found}
+            for row, line in zip(step.rows, lines, strict=True):
+                if _begun(row) and _overrides(row) != line:  # or else a word that its name does not tell is lost
+                    self._demand_same(jobs[row.folder], config("train", [*line, *search]))
         return jobs
+
+    def _demand_same(self, job: Job, cfg: DictConfig) -> None:
+        try:
+            job.folder.check(kept(cfg))
+        except ResumeError as error:
+            do = f"undo the change, put all into another folder with runs=<folder>, or put that run away ({ARCHIVING})"
+            raise ResumeError(error.found, error.expected, do) from None
+
+    def _demand_order(self, jobs: Mapping[Path, Job]) -> None:
+        """ConfigError if a run is to be done from which later ones were made already: they would be of another one."""
+        for row in (row for step in self.steps for row in step.rows if _begun(row)):
+            if again := [need for need in row.needs if not _finished(need, jobs)]:
+                raise ConfigError(
+                    f"{again[0].name} is not finished as this command has it, and {row.name} was made from it as it is",
+                    "runs that are made from one another",
+                    "give the words that it was made with, put all into another folder with runs=<folder>, or put away "
+                    f"what was made from it ({ARCHIVING})",
+                )
 
     def _where(self, step: Step) -> list[str]:
         study = f"{self.folder.name}/{step.name}"
@@ -114,11 +139,21 @@ class Pipeline:
         console.say(f"recorded {row.name}: {summary.env_steps:,} env steps, {summary.episodes:,} episodes")
 
 
+def _begun(row: Row) -> bool:
+    status = Status.read(row.folder)
+    return status is not None and status.state != "queued"
+
+
+def _overrides(row: Row) -> list[str]:
+    status = Status.read(row.folder)
+    return [] if status is None else list(status.overrides)
+
+
 def _finished(row: Row, jobs: Mapping[Path, Job]) -> bool:
     if row.verb == "train":
         return jobs[row.folder].result() is not None
     status = Status.read(row.folder)
-    return status is not None and status.state == "done" and list(status.overrides) == row.line
+    return status is not None and status.state == "done" and _overrides(row) == row.line
 
 
 def _why(row: Row, jobs: Mapping[Path, Job]) -> str:

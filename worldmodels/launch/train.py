@@ -22,13 +22,13 @@ from worldmodels.callback.score import acts
 from worldmodels.core.allocator import keep_freed_memory
 from worldmodels.core.files import write_text
 from worldmodels.data.lock import Lock
-from worldmodels.data.module import left_out
+from worldmodels.data.module import Data, caveats
 from worldmodels.evaluation.page import write_page
 from worldmodels.evaluation.play import aside
 from worldmodels.evaluation.table import JsonTable
 from worldmodels.launch import arm, checkpoint, console, init
 from worldmodels.launch.build import Parts, build
-from worldmodels.launch.compose import make, plain
+from worldmodels.launch.compose import kept, make
 from worldmodels.launch.folder import Folder, run_name
 from worldmodels.launch.logger import finish
 from worldmodels.launch.numbers import TRAIN, demand
@@ -61,9 +61,8 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> Outcome:
     """Begin, continue, or look up the run that a config and the words of its command line name."""
     demand(cfg, TRAIN)
     folder = Folder(Path(cfg.paths.runs, str(cfg.study), run_name(overrides) if cfg.name is None else str(cfg.name)))
+    config = kept(cfg)
     with open_dict(cfg):
-        cfg.paths.run = "."  # in the kept config, paths are relative to the folder, which may be moved
-        config = plain(cfg)
         cfg.paths.run = str(folder.path)
     init.demand(config["init"])
     arm.demand(config)
@@ -114,7 +113,8 @@ def _run(cfg: DictConfig, config: dict[str, Any], folder: Folder) -> Outcome:
     record(folder.path / "provenance.json", resume=_resume(parts), init=origin)
     check = preflight(config, parts.stage, parts.spec, folder.path)
     lines = [*([f"init     {begun.told()}"] if begun else []), *check.lines]
-    remarks = [*left_out(parts.data.plan), *parts.stage.remarks(), *(begun.remarks if begun else ())]
+    lived = checkpoint.read(resumed).get(Data.__qualname__) if resumed else None
+    remarks = [*caveats(parts.data.plan, lived), *parts.stage.remarks(), *(begun.remarks if begun else ())]
     console.begin(
         folder,
         resumed,

@@ -63,8 +63,8 @@ def agent(game: str, path: Path, *, trusted: bool = False) -> Agent:
         raise ConfigError(f"{path}: {_STATE} is a {type(weights).__name__}", "a dict of tensors", "give another file")
     own = {str(name).removeprefix(_PREFIX): value for name, value in weights.items()}
     names, support, last = minimal_actions(game), own.get("support"), own.get("head.2.weight")
-    atoms = len(support) if isinstance(support, Tensor) else 0
-    if isinstance(last, Tensor) and len(last) != len(names) * max(atoms, 1):
+    atoms = len(support) if isinstance(support, Tensor) and support.ndim else 0
+    if isinstance(last, Tensor) and last.ndim and len(last) != len(names) * max(atoms, 1):
         has = f"{len(last) / max(atoms, 1):g}"
         raise ConfigError(
             f"{path} was trained with {has} actions",
@@ -103,6 +103,10 @@ def atari_agents(
     if folder is None or not Path(folder).is_dir():
         found = "policy.folder is not set" if folder is None else f"policy.folder={folder} is no folder"
         raise ConfigError(found, PUBLISHED, "download agents of the games, and set policy.folder=<path>/DQN_modern")
+    if not files or Path(files).is_absolute():
+        raise ConfigError(
+            f"policy.files={files or 'nothing'}", "a pattern within a game's folder", "set policy.files=*/model_*.gz"
+        )
     games = [name.removeprefix("atari/") for name in worlds]
     chosen = {game: _chosen(_files(Path(folder), game, files), each) for game in games}
     with torch.no_grad():

@@ -58,6 +58,12 @@ def fit(path: Path, weights: Mapping[str, Any], net: nn.Module) -> None:
             f"the weights of {type(net).__name__}",
             "give a file of that network",
         )
+    if broken := [name for name, tensor in weights.items() if not _numbers(tensor)]:
+        raise ConfigError(
+            f"{path}: {', '.join(_cut(broken, SHOWN))} {'holds' if len(broken) == 1 else 'hold'} no finite floats",
+            "weights that are numbers; who acts by others would always take the first action",
+            "download it again, or give another file",
+        )
     net.load_state_dict(dict(weights))
     net.eval().requires_grad_(False)
 
@@ -72,6 +78,10 @@ def _differences(weights: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> li
         if _shape(weights.get(name)) != _shape(wanted.get(name))
     ]
     return _cut(wrong, SHOWN)
+
+
+def _numbers(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and bool(tensor.isfinite().all())
 
 
 def _names(weights: Mapping[str, Any]) -> str:

@@ -48,7 +48,15 @@ class Optim:
             raise ConfigError(f"betas={list(self.betas)}", "two shares", "set stage.optim.betas=[0.9,0.999]")
 
     def groups(self, parts: Mapping[str, nn.Module]) -> list[Group]:
-        """The parts with their numbers."""
+        """The parts with their numbers; ConfigError for a name that is none of theirs."""
+        for option, value in (("lr", self.lr), ("clip", self.clip), ("weight_decay", self.weight_decay)):
+            unknown = sorted(set(value) - {*parts, "probe"}) if isinstance(value, Mapping) else []
+            if unknown:
+                raise ConfigError(
+                    f"stage.optim.{option} for {', '.join(unknown)}",
+                    f"one number, or one for each of {', '.join(parts)}",
+                    f"correct the name, or leave it out: ~stage.optim.{option}.{unknown[0]}",
+                )
         return [
             Group(
                 name,
