@@ -71,6 +71,7 @@ def windows() -> Batch:
                 flags[kind][b, end] = True
     policy = rng.dirichlet(np.ones(4), size=shape) * mask[..., None]
     policy[3:7, 0] = 0  # lived at random
+    policy[-4:, :3] = 0
     numbers = {
         "obs": rng.normal(size=(len(ends), LENGTH + 1, 3)),
         "reward": rng.normal(size=shape) * mask,

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,8 +29,9 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Batch]:
     stream = plan.stream(recipe, build_stage(cfg, spec), tmp_path_factory.mktemp("run"), Rng(0, "data"))
     batch = next(iter(stream))
     stream.close()
-    # Where the world has ended actions are drawn, by each process for itself.
-    return cfg, replace(batch, terminated=torch.zeros_like(batch.terminated), mask=torch.ones_like(batch.mask))
+    assert batch.terminated.any(), "where the world has ended actions are drawn, which has to be done alike"
+    assert not batch.mask.all()
+    return cfg, batch
 
 
 def stage_of(cfg: Any, *, crew: int = 0) -> Stage:

@@ -13,7 +13,18 @@ from worldmodels.policy.searching import LIVED, POLICY, VALUE
 
 
 def naive_value(batch: Batch, b: int, k: int, n: int = N) -> float | None:
-    """The target of one moment that looks n steps further, one step at a time; None where there is none."""
+    """The target of one moment that looks n steps further, one step at a time; None where there is none.
+
+    There is none either where it would end in a step that nobody searched.
+    """
+
+    def found(t: int) -> float | None:
+        return float(batch.extras[VALUE][b, t]) if float(batch.extras[POLICY][b, t].sum()) > 0 else None
+
+    def ending(total: float, discount: float, t: int) -> float | None:
+        last = found(t)
+        return None if last is None else total + discount * last
+
     steps = int(batch.mask[b].sum())
     over = bool(batch.terminated[b].any())
     if k >= steps:
@@ -21,12 +32,12 @@ def naive_value(batch: Batch, b: int, k: int, n: int = N) -> float | None:
     total, discount = 0.0, 1.0
     for t in range(k, k + n):
         if t == steps - 1 and not over:  # where it leads nobody has searched
-            return total + discount * float(batch.extras[VALUE][b, t])
+            return ending(total, discount, t)
         total += discount * float(batch.reward[b, t])
         discount *= 0.9
         if batch.terminated[b, t]:
             return total
-    return total + discount * float(batch.extras[VALUE][b, k + n])
+    return ending(total, discount, k + n)
 
 
 def test_targets_are_those_that_one_would_work_out_by_hand() -> None:

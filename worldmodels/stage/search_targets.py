@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from worldmodels.core.experience import Batch
 from worldmodels.ops.returns import n_step
+from worldmodels.ops.scatter import scattered
 from worldmodels.policy.searching import LIVED, POLICY, VALUE
 from worldmodels.stage.dqn import connected
 
@@ -39,8 +40,9 @@ class Horizon:
 class Targets:
     """Of B windows at moments 0 to K, of which the first is seen and K are imagined.
 
-    `action[:, k]` is what was done at moment k. Where the world has ended, nothing more is paid, actions are drawn, and
-    there is no policy. Flags say where a target is known.
+    `action[:, k]` is what was done at moment k. Where the world has ended, nothing more is paid, there is no policy,
+    and actions are drawn, alike in whichever share of a batch. Flags say where a target is known: a value is not, where
+    it would end in that of a step that was lived at random, which nobody searched.
     """
 
     action: Int64[Tensor, "B M"]
@@ -64,18 +66,35 @@ def targets(batch: Batch, horizon: Horizon, value: Float[Tensor, "B _"] | None =
     steps, moment = lived.sum(1, keepdim=True), torch.arange(depth + 1, device=lived.device)
     over = (batch.terminated & lived).any(1, keepdim=True)
     lives, policy = moment < steps, batch.extras[POLICY][:, : depth + 1]
-    actions = policy.shape[-1]
-    drawn = torch.randint(actions, lives.shape, device=lived.device)
+    drawn = scattered(*_names(batch), torch.tensor(now, device=lived.device), moment) % policy.shape[-1]
     return Targets(
         action=torch.where(lived[:, : depth + 1], batch.action[:, : depth + 1], drawn),
         reward=(batch.reward * lived)[:, :depth],
         value=returns(batch, lived, horizon, value, now)[:, : depth + 1],
         policy=policy,
         paid=lived[:, :depth] | over,
-        worth=lives | over,
+        worth=torch.where(lives, _known(batch, lived, horizon, value, now)[:, : depth + 1], over),
         decided=lives & (policy.sum(-1) > 0),
         seen=(moment <= steps) & (steps > 0),
     )
+
+
+def _names(batch: Batch) -> tuple[Int64[Tensor, "B 1"], Int64[Tensor, "B 1"]]:
+    """What tells windows apart, in whichever share of a batch they are."""
+    rows = torch.arange(len(batch.mask), device=batch.mask.device)
+    episode, step = (rows, rows) if batch.key is None else batch.key.unbind(1)
+    return episode[:, None], step[:, None]
+
+
+def _known(
+    batch: Batch, lived: Bool[Tensor, "B T"], horizon: Horizon, value: Float[Tensor, "B T+1"] | None, now: int
+) -> Bool[Tensor, "B T"]:
+    """Where `returns` ends in a value that somebody found, or in the world's end: steps lived at random have none."""
+    if value is not None:
+        return torch.ones_like(lived)
+    silent = (batch.extras[POLICY].sum(-1) == 0).float()
+    blank = replace(batch, reward=torch.zeros_like(batch.reward), extras={**batch.extras, VALUE: silent})
+    return returns(blank, lived, replace(horizon, discount=1.0), None, now) == 0
 
 
 def returns(
