@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -22,8 +23,11 @@ from worldmodels.data.driver import Driver
 from worldmodels.data.recorder import Recorder
 from worldmodels.data.store import EpisodeStore
 from worldmodels.env.dummy import Dummy
+from worldmodels.launch.compose import config, plain
+from worldmodels.launch.own_search import own_search
 from worldmodels.planner.gumbel import Gumbel
 from worldmodels.planner.puct import Puct
+from worldmodels.planner.sampled import Sampled
 from worldmodels.planner.simulator import Simulator, from_model
 from worldmodels.policy.scripted import Random
 
@@ -131,3 +135,25 @@ def test_what_can_not_be_asked_says_what_can(store: Path) -> None:
             SearchTree(planner=Gumbel(), episode=999).find(world)
         with pytest.raises(ConfigError, match=r"stage=muzero or stage=dreamer"):
             SearchTree(planner=Gumbel()).find(replace(world, simulator=None))
+        with pytest.raises(ConfigError, match=r"numbered actions(.|\n)*planner=gumbel"):
+            SearchTree(planner=Sampled()).find(world)
+
+
+def test_a_run_is_asked_about_the_search_that_it_acts_by(tmp_path: Path) -> None:
+    def kept(*words: str) -> None:
+        cfg = config("train", words)
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(cfg)))
+
+    def asked(*words: str) -> dict[str, Any]:
+        words = (f"run={tmp_path}", *words)
+        return plain(config("analyse", ["analysis=search_tree", *own_search(words), *words]).planner)
+
+    kept("+experiment=gumbel_muzero", "planner=puct", "planner.simulations=4", "stage.eval_simulations=9")
+    assert asked()["_target_"].endswith(".Puct")
+    assert asked()["simulations"] == 9, "as it acts without exploring"
+    assert asked("analysis.explore=true")["simulations"] == 4
+    assert asked("planner.simulations=32")["simulations"] == 32
+    assert asked("planner=gumbel")["_target_"].endswith(".Gumbel")
+    kept("+experiment=dreamer_minatar")
+    assert asked()["_target_"].endswith(".Gumbel"), "it has no search of its own"
+    assert own_search(["planner.simulations=2"]) == [] == own_search(["run=nowhere"])

@@ -223,6 +223,7 @@ def test_search_lowers_regret_where_the_model_is_true() -> None:
         lambda: Puct(dirichlet_fraction=1.5),
         lambda: Puct(temperature=-1.0),
         lambda: Gumbel(c_visit=-1.0),
+        lambda: Gumbel(c_scale=float("inf")),
         lambda: Gumbel(max_considered=0),
         lambda: Gumbel(min_range=0.0),
         lambda: UcbQ(epsilon=2.0),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -99,7 +100,7 @@ def test_values_of_actions_learn_from_what_was_done() -> None:
 
 
 def test_without_imagination_it_is_plain_q_learning() -> None:
-    stage = learner(model=q_model(), planner=UcbQ(), unroll=0, target={})
+    stage = learner(model=q_model(), planner=UcbQ(simulations=0), unroll=0, target={})
     losses, watched = stage.losses(windows())
     assert float(losses["reward"].detach()) == 0.0
     losses["value"].backward()
@@ -200,6 +201,19 @@ def test_it_is_said_beforehand_that_nothing_is_searched() -> None:
     assert "own values" in learner(model=q_model(), planner=UcbQ(simulations=0)).remarks()[0]
     again = learner(reanalyze=Reanalyze(ratio=0.5, simulations=0)).remarks()
     assert [line.partition("=")[0] for line in again] == ["stage.reanalyze.simulations"]
+
+
+def test_a_search_by_what_nobody_learns_is_refused_or_told() -> None:
+    for options, name in (
+        ({"planner": Gumbel(simulations=2)}, "planner.simulations=2"),
+        ({"planner": Gumbel(simulations=0), "eval_simulations": 3}, "stage.eval_simulations=3"),
+    ):
+        with pytest.raises(ConfigError, match=rf"{re.escape(name)} with stage\.unroll=0"):
+            learner(unroll=0, **options)
+    (told,) = learner(scales=Scales(reward=0.0)).remarks()
+    assert "go by rewards that nothing teaches" in told
+    (told,) = learner(eval_simulations=0).remarks()
+    assert "evaluations search nothing" in told
 
 
 @pytest.mark.parametrize(("length", "pad"), [(LENGTH - 1, True), (LENGTH, False)])

@@ -106,3 +106,19 @@ def test_what_is_found_anew_must_be_kept() -> None:
     with pytest.raises(ConfigError, match=r"data\.refresh=true"):
         stage.demand(Replay(sampler))
     stage.demand(Replay(sampler, refresh=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "how", "told"),
+    [
+        ({"ratio": 0.5}, {"keeps": True, "used": False}, r"not learned from(.|\n)*stage\.target=null"),
+        ({"process": True}, {"keeps": False, "used": True}, "stage.reanalyze.process=true.*nothing is searched again"),
+        ({"simulations": 3}, {"keeps": False, "used": True}, "simulations=3.*nothing is searched again"),
+        ({}, {"keeps": True, "used": True}, "data.refresh=true, and stage.reanalyze.ratio=0"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(options: dict, how: dict, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        Reanalyze(**options).demand(**how)
+    Reanalyze().demand(keeps=False, used=False)
+    Reanalyze(ratio=0.5, process=True).demand(keeps=True, used=True)

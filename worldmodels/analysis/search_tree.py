@@ -21,6 +21,7 @@ from worldmodels.data.store import EpisodeStore
 from worldmodels.model.unroll import as_vector, track
 from worldmodels.ops.picture import above, draw
 from worldmodels.planner.plan import Plan, TreePlanner, demand_heads
+from worldmodels.stage.stage import demand_kind
 
 BEFORE = 3  # moments that are shown beside the one that was searched
 
@@ -36,6 +37,7 @@ class Searched:
     seen: list[UInt8[np.ndarray, "h w 3"]]  # the moment and those before it, the oldest first
     imagined: list[UInt8[np.ndarray, "h w 3"] | None]  # by node, what the model thinks it looks like there
     taken: int | None  # what was done there when the episode was lived
+    planner: str
 
 
 class SearchTree:
@@ -74,6 +76,7 @@ class SearchTree:
                 raise ConfigError(found, "numbered ones, for a tree to be drawn of", "give another run")
             found = f"{subject.title} learned no model that can be searched"
             raise ConfigError(found, "a run of stage=muzero or stage=dreamer", "give another run")
+        demand_kind(subject.spec, self.planner.candidates)
         demand_heads(self.planner, subject.model)
         number, step = self._place(subject.store)
         rng = Rng(self.seed, "search tree")
@@ -83,7 +86,7 @@ class SearchTree:
         shown = range(max(0, step - BEFORE), step + 1)
         seen = [_frame(subject.spec, {name: x[t] for name, x in episode.obs.items()}) for t in shown]
         taken = int(episode.action[step]) if step < len(episode) else None
-        return Searched(subject, number, step, plan, seen, _imagined(subject, plan), taken)
+        return Searched(subject, number, step, plan, seen, _imagined(subject, plan), taken, type(self.planner).__name__)
 
     def _place(self, store: EpisodeStore) -> tuple[int, int]:
         known = store.episodes

@@ -66,6 +66,7 @@ def _summary(found: Searched) -> dict[str, Any]:
         "taken": None if found.taken is None else name_of(found, found.taken),
         "value": round(float(plan.value[0]), 4),
         "value_before": round(float(tree.raw[0, 0]), 4),
+        "planner": found.planner,
         "simulations": int(plan.visits[0].sum()),
         "line": [name_of(found, a) for a in tree.line(0)],
         "root": root,
@@ -108,7 +109,7 @@ def _tiles(summary: dict[str, Any]) -> str:
     tiles = [
         (f"{summary['value']:.2f}", "value after the search"),
         (f"{summary['value_before']:.2f}", "value before"),
-        (str(summary["simulations"]), "simulations"),
+        (str(summary["simulations"]), f"simulations of {summary['planner']}"),
         (summary["taken"] or "nothing", "was done when it was lived"),
         (" ".join(summary["line"]) or "none", "line that was taken most"),
     ]

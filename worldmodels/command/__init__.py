@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from worldmodels.core.errors import ConfigError, UserError
+from worldmodels.core.errors import ConfigError, UserError, WorkerError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -60,14 +60,20 @@ def run(verb: str, argv: Sequence[str]) -> int:
     module = importlib.import_module(f"{__name__}.{verb.replace('-', '_')}")
     try:
         return int(module.main(list(argv)) or 0)
-    except (UserError, OSError) as error:
+    except (UserError, WorkerError, OSError) as error:
         return _tell(error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
 
 def _tell(error: Exception) -> int:
-    """Print what the user can mend, and nothing else; anything else is a fault of ours and keeps its traceback."""
+    """Print what the user can mend, and nothing else; anything else is a fault of ours and keeps its traceback.
+
+    So does what a process of ours failed by: it has said so itself.
+    """
+    if isinstance(error, WorkerError):
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" at {error.filename}" if error.filename else ""
         room = "make room, and give the same command again: what was saved so far is whole"
@@ -153,7 +159,7 @@ def _job(task: Task, codes: list[int]) -> Callable[[DictConfig], float | None]:
             ended = task(cfg, list(running.overrides.task)) or Ended()
         except InstantiationException:  # a fault inside a constructor, whose traceback helps
             raise
-        except (UserError, OSError, *REFUSALS) as error:
+        except (UserError, WorkerError, OSError, *REFUSALS) as error:
             told = explain(error) if isinstance(error, REFUSALS) else error
             if several:
                 raise told from error

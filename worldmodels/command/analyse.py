@@ -39,6 +39,10 @@ def main(argv: list[str]) -> int:
     check_flags("analyse", argv, FLAGS)
     as_json = "--json" in argv
     words = [_group(word) for word in argv if word != "--json"]
+    if "analysis=search_tree" in words:
+        from worldmodels.launch.own_search import own_search
+
+        words = [*own_search(words), *words]
     if not {"-h", "--help"} & set(argv) and not any(word.startswith("analysis=") for word in words):
         raise ConfigError(
             "no analysis is named", f"one of {', '.join(_known())}", f"name it: analyse {_known()[0]} ..."
@@ -88,7 +92,11 @@ def _print(outcome: Outcome) -> None:
             table.add_row(name, *map(_number, cells))
         console.print(table)
     if "root" in found:
-        console.print(f"episode {found['episode']}, step {found['step']}: {found['chosen']}", markup=False)
+        place, search = f"episode {found['episode']}, step {found['step']}", found["planner"]
+        searched = (
+            f"{found['simulations']} simulations" if found["simulations"] else "nothing searched: the prior alone"
+        )
+        console.print(f"{place}: {found['chosen']} ({search}, {searched})", markup=False)
         table = Table(box=None, header_style="dim", pad_edge=False)
         for name in found["root"][0]:
             table.add_column(name, no_wrap=True, justify="left" if name == "action" else "right")

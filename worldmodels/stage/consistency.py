@@ -107,7 +107,8 @@ class NCE(Consistency):
 
     `encoder(spec)` is another network than the model's, learned here; of grids every place is told for itself, of
     vectors there is one. `temperature` divides cosines. `use_all_targets`: other moments of the same window are
-    candidates, too. Oord et al. (2018); its place in MuZero as in R2 of "abstract world models" (2020).
+    candidates, too. Oord et al. (2018); its place in MuZero as in R2 of "abstract world models" (2020), whose
+    encoder saw the last frame alone: this one sees all that an observation holds, with env.stack earlier frames, too.
     """
 
     def __init__(

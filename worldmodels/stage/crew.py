@@ -204,7 +204,7 @@ def _work(words: bytes, pipe: Connection) -> None:
                 loss = stage.training_step(batch.to(place.device), 0)["loss"]
             stage.zero_grad()
             loss.backward()
-            pipe.send_bytes(pickle.dumps(float(loss)))
+            pipe.send_bytes(pickle.dumps(float(loss.detach())))
             _reduce(stage, place.count)
             told, beliefs = stage.feedback(), stage.beliefs() if place.tells else {}
             told = None if told is None else told.detach().cpu()

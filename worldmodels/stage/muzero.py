@@ -103,6 +103,7 @@ class MuZero(Stage):
         self.search_values = search_values
         self.clip_rewards: ClipRewards | None = clip_rewards
         self.horizon = Horizon(unroll, n_step, discount, shorten_every)
+        self._demand_learned()
         self._surprise: Tensor | None = None
 
     def demand(self, plan: Plan) -> None:
@@ -117,10 +118,18 @@ class MuZero(Stage):
                 f"{needed} steps for stage.unroll={unroll} and stage.n_step={n}, padded at the end",
                 f"set data.sampler.length={needed} data.sampler.pad=true",
             )
-        ratio = self._again.options.ratio
-        if ratio and not plan.refresh:
-            found = f"stage.reanalyze.ratio={ratio}, and what is found is not kept"
-            raise ConfigError(found, "data.refresh=true", "set both, or neither")
+        self._again.options.demand(keeps=plan.refresh, used=self.slow is None or not self.model.by_actions)
+
+    def _demand_learned(self) -> None:
+        """ConfigError where searches would go through dynamics that nothing teaches."""
+        searches = {"planner.simulations": self.planner.simulations, "stage.eval_simulations": self.eval_simulations}
+        for name, count in searches.items():
+            if count and not self.horizon.unroll:
+                raise ConfigError(
+                    f"{name}={count} with stage.unroll=0: a search in a model whose steps are not learned",
+                    "at least one step to be imagined and learned",
+                    f"set stage.unroll=5, and data.sampler.length to 6 + stage.n_step; or {name}=0",
+                )
 
     def simulator(self, rng: torch.Generator, candidates: int | None = None) -> Simulator:  # noqa: ARG002 (draws none)
         demand_kind(self.spec, candidates)
@@ -145,11 +154,21 @@ class MuZero(Stage):
 
     def remarks(self) -> list[str]:
         again = self._again.options
-        searched = {"planner": self.planner.simulations, "stage.reanalyze": again.simulations if again.ratio else None}
+        searched = {
+            "planner.simulations": self.planner.simulations,
+            "stage.reanalyze.simulations": again.simulations if again.ratio else None,
+        }
         what = "policies are learned from what the network says itself"
         if self.model.by_actions:
             what = "it acts by the network's own values of actions"
-        return [f"{name}.simulations=0: nothing is searched; {what}" for name, count in searched.items() if count == 0]
+        found = [f"{name}=0: nothing is searched; {what}" for name, count in searched.items() if count == 0]
+        if self.planner.simulations and not self.judged.simulations:
+            found.append(
+                "stage.eval_simulations=0: evaluations search nothing, and have the score of the network alone"
+            )
+        if self.planner.simulations and not self.scales.reward:
+            found.append("stage.scales.reward=0: searches go by rewards that nothing teaches")
+        return found
 
     def groups(self) -> list[Group]:
         parts = {"model": self.model} | ({} if self.consistency is None else {"consistency": self.consistency})

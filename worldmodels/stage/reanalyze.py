@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
 from worldmodels.core.options import Natural, Share
 from worldmodels.model.muzero import MuZero
@@ -50,6 +51,26 @@ class Reanalyze:
     ratio: Share = 0.0
     simulations: Natural | None = None
     process: bool = False
+
+    def demand(self, *, keeps: bool, used: bool) -> None:
+        """ConfigError for searches whose findings would not be kept, or not learned from, and for options of none."""
+        if self.ratio and not keeps:
+            found = f"stage.reanalyze.ratio={self.ratio}, and what is found is not kept"
+            raise ConfigError(found, "data.refresh=true", "set both, or neither")
+        if self.ratio and not used:
+            raise ConfigError(
+                f"stage.reanalyze.ratio={self.ratio} of a model of values of actions with stage.target: what a search "
+                "finds is not learned from",
+                "values that are bootstrapped from what searches said, or a model with a policy",
+                "set stage.target=null, or stage.reanalyze.ratio=0",
+            )
+        if not self.ratio and (self.process or self.simulations is not None or keeps):
+            found = f"stage.reanalyze.process={self.process}".lower() + f", simulations={self.simulations}"
+            raise ConfigError(
+                f"{found}, data.refresh={str(keeps).lower()}, and stage.reanalyze.ratio=0: nothing is searched again",
+                "a share of the windows, or none of these options",
+                "set stage.reanalyze.ratio=0.25, or leave them out",
+            )
 
     def chosen(self, batch: Batch, update: int) -> Tensor:
         """Steps to search from, (B, T).

@@ -1,0 +1,43 @@
+"""The search that a run acts by, as words of a command line, so that options beside it change that one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from worldmodels.launch.compose import conf
+from worldmodels.launch.folder import Folder
+from worldmodels.launch.json_list import word
+
+
+def own_search(words: Sequence[str]) -> list[str]:
+    """`planner=<name>` and its options of `run=<folder>` among the words; none if they choose a planner themselves.
+
+    None either for a run that has no search of its own, such as a Dreamer's. It is the search that acts without
+    exploring, or with analysis.explore=true the one that explores.
+    """
+    told = {key: value for key, _, value in (word.partition("=") for word in words)}
+    folder = Folder(Path(told.get("run", "").strip("'\"")))
+    if "planner" in told or not told.get("run") or not folder.config.is_file():
+        return []
+    config = folder.read_config()
+    planner = config.get("planner")
+    name, options = _known(planner) if isinstance(planner, Mapping) else ("", {})
+    if not name:
+        return []
+    judged = (config.get("stage") or {}).get("eval_simulations")
+    if judged is not None and told.get("analysis.explore", "false").lower() != "true":
+        options["simulations"] = judged
+    return [f"planner={name}", *(f"planner.{key}={word(value)}" for key, value in options.items())]
+
+
+def _known(planner: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Which of conf/planner it is, and its options of those that are there; nothing if it is none of them."""
+    for path in sorted((conf() / "planner").glob("*.yaml")):
+        tree: Any = OmegaConf.to_container(OmegaConf.load(path))
+        if tree["_target_"] == planner.get("_target_"):
+            return path.stem, {key: planner[key] for key in tree if key in planner and not key.startswith("_")}
+    return "", {}
