@@ -10,43 +10,43 @@ from unrolls import K, N, learner, windows
 from worldmodels.core.experience import Batch
 from worldmodels.core.rng import Rng
 from worldmodels.policy.searching import LIVED, POLICY, VALUE
+from worldmodels.stage.muzero import MuZero
 
 
-def naive_value(batch: Batch, b: int, k: int, n: int = N) -> float | None:
+@torch.no_grad()
+def naive_value(stage: MuZero, batch: Batch, b: int, k: int, n: int = N) -> float | None:
     """The target of one moment that looks n steps further, one step at a time; None where there is none.
 
-    There is none either where it would end in a step that nobody searched.
+    Where it ends nobody may have searched: then the network's own word counts.
     """
-
-    def found(t: int) -> float | None:
-        return float(batch.extras[VALUE][b, t]) if float(batch.extras[POLICY][b, t].sum()) > 0 else None
-
-    def ending(total: float, discount: float, t: int) -> float | None:
-        last = found(t)
-        return None if last is None else total + discount * last
-
     steps = int(batch.mask[b].sum())
     over = bool(batch.terminated[b].any())
     if k >= steps:
         return 0.0 if over else None
+
+    def found(t: int) -> float:
+        if float(batch.extras[POLICY][b, t].sum()) > 0:
+            return float(batch.extras[VALUE][b, t])
+        return float(stage.model.value(stage.model.encode({"vector": batch.obs["vector"][b, t]})))
+
     total, discount = 0.0, 1.0
     for t in range(k, k + n):
         if t == steps - 1 and not over:  # where it leads nobody has searched
-            return ending(total, discount, t)
+            return total + discount * found(t)
         total += discount * float(batch.reward[b, t])
         discount *= 0.9
         if batch.terminated[b, t]:
             return total
-    return ending(total, discount, k + n)
+    return total + discount * found(k + n)
 
 
 def test_targets_are_those_that_one_would_work_out_by_hand() -> None:
-    batch = windows()
-    found = learner().targets(batch)
+    stage, batch = learner(), windows()
+    found = stage.targets(batch)
     for b in range(len(batch.mask)):
         steps, over = int(batch.mask[b].sum()), bool(batch.terminated[b].any())
         for k in range(K + 1):
-            expected = naive_value(batch, b, k)
+            expected = naive_value(stage, batch, b, k)
             assert bool(found.worth[b, k]) == (expected is not None), (b, k)
             if expected is not None:
                 assert float(found.value[b, k]) == pytest.approx(expected, abs=1e-6), (b, k)
@@ -59,6 +59,7 @@ def test_targets_are_those_that_one_would_work_out_by_hand() -> None:
         for k in range(min(K + 1, steps)):
             assert int(found.action[b, k]) == int(batch.action[b, k])
     assert 0 < float(found.worth.float().mean()) < 1
+    assert torch.equal(batch.extras[VALUE], windows().extras[VALUE]), "what is stored stays"
     assert 0 < float(found.decided.float().mean()) < 1
 
 
@@ -71,7 +72,7 @@ def test_values_look_less_far_from_what_was_lived_long_ago() -> None:
     for b in range(len(batch.mask)):
         for k in range(K + 1):
             n = N if age[b, k] < 10 else 1
-            expected = naive_value(batch, b, k, n)
+            expected = naive_value(stage, batch, b, k, n)
             if expected is not None:
                 assert float(found.value[b, k]) == pytest.approx(expected, abs=1e-6), (b, k)
                 seen.add(n)

@@ -2,7 +2,8 @@
 
 Schrittwieser et al. (2020), "Mastering Atari, Go, chess and shogi by planning with a learned model"; with `planner`
 gumbel its successor of Danihelka et al. (2022). Differences: `consistency` holds imagined latents against seen ones
-(EfficientZero: Ye et al., 2021); values are bootstrapped from what the search said when the step was lived.
+(EfficientZero: Ye et al., 2021); values are bootstrapped from what the search said when the step was lived, or, of
+the random steps at the beginning, from what the network says.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from worldmodels.nn.target import Target
 from worldmodels.ops.squash import ClipRewards, clip_rewards
 from worldmodels.planner.plan import TreePlanner, demand_heads
 from worldmodels.planner.simulator import Simulator
-from worldmodels.policy.searching import Searching, simulator
+from worldmodels.policy.searching import VALUE, Searching, simulator
 from worldmodels.stage.consistency import Consistency, Seen
 from worldmodels.stage.optim import Optim
 from worldmodels.stage.reanalyze import Again, Reanalyze, Search
-from worldmodels.stage.search_targets import Horizon, Targets, targets
+from worldmodels.stage.search_targets import Horizon, Targets, targets, unsearched
 from worldmodels.stage.stage import Group, Scalars, Stage, demand_kind
 
 
@@ -262,8 +263,13 @@ class MuZero(Stage):
     @torch.no_grad()
     def targets(self, batch: Batch) -> Targets:
         net, batch = self.steady, replace(batch, reward=clip_rewards(batch.reward, self.clip_rewards))
-        value = None if self.slow is None else net.value(net.encode(batch.obs))
-        return targets(batch, self.horizon, value, now=self.updates)
+        if self.slow is not None:
+            return targets(batch, self.horizon, net.value(net.encode(batch.obs)), now=self.updates)
+        if (left := unsearched(batch)).any():  # or else a value that ends there would be one of a world that ends
+            value = batch.extras[VALUE].clone()
+            value[left] = net.value(net.encode({name: x[:, :-1][left] for name, x in batch.obs.items()})).to(value)
+            batch = replace(batch, extras={**batch.extras, VALUE: value})
+        return targets(batch, self.horizon, now=self.updates)
 
     @property
     def steady(self) -> muzero.MuZero:

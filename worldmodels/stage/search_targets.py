@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -41,8 +41,7 @@ class Targets:
     """Of B windows at moments 0 to K, of which the first is seen and K are imagined.
 
     `action[:, k]` is what was done at moment k. Where the world has ended, nothing more is paid, there is no policy,
-    and actions are drawn, alike in whichever share of a batch. Flags say where a target is known: a value is not, where
-    it would end in that of a step that was lived at random, which nobody searched.
+    and actions are drawn, alike in whichever share of a batch. Flags say where a target is known.
     """
 
     action: Int64[Tensor, "B M"]
@@ -73,10 +72,15 @@ def targets(batch: Batch, horizon: Horizon, value: Float[Tensor, "B _"] | None =
         value=returns(batch, lived, horizon, value, now)[:, : depth + 1],
         policy=policy,
         paid=lived[:, :depth] | over,
-        worth=torch.where(lives, _known(batch, lived, horizon, value, now)[:, : depth + 1], over),
+        worth=lives | over,
         decided=lives & (policy.sum(-1) > 0),
         seen=(moment <= steps) & (steps > 0),
     )
+
+
+def unsearched(batch: Batch) -> Bool[Tensor, "B T"]:
+    """Steps that were lived at random: nobody said what they are worth."""
+    return connected(batch) & (batch.extras[POLICY].sum(-1) == 0)
 
 
 def _names(batch: Batch) -> tuple[Int64[Tensor, "B 1"], Int64[Tensor, "B 1"]]:
@@ -84,17 +88,6 @@ def _names(batch: Batch) -> tuple[Int64[Tensor, "B 1"], Int64[Tensor, "B 1"]]:
     rows = torch.arange(len(batch.mask), device=batch.mask.device)
     episode, step = (rows, rows) if batch.key is None else batch.key.unbind(1)
     return episode[:, None], step[:, None]
-
-
-def _known(
-    batch: Batch, lived: Bool[Tensor, "B T"], horizon: Horizon, value: Float[Tensor, "B T+1"] | None, now: int
-) -> Bool[Tensor, "B T"]:
-    """Where `returns` ends in a value that somebody found, or in the world's end: steps lived at random have none."""
-    if value is not None:
-        return torch.ones_like(lived)
-    silent = (batch.extras[POLICY].sum(-1) == 0).float()
-    blank = replace(batch, reward=torch.zeros_like(batch.reward), extras={**batch.extras, VALUE: silent})
-    return returns(blank, lived, replace(horizon, discount=1.0), None, now) == 0
 
 
 def returns(
