@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -27,7 +28,7 @@ from worldmodels.launch.build import build_stage
 from worldmodels.launch.compose import config, make
 from worldmodels.stage.stage import Stage
 
-UPDATES, STEPS = 30, 60
+UPDATES, STEPS, AGE = 30, 60, 900  # measured; and the update whose batch it is
 CONSISTENCIES = {
     "cosine": ["stage/consistency=cosine"],
     "nce": ["stage/consistency=nce"],
@@ -36,13 +37,13 @@ CONSISTENCIES = {
 
 
 def learner(words: list[str]) -> tuple[Stage, Batch, EnvRecipe]:
-    """A fresh stage, and a batch that its own policy lived."""
-    cfg = config("train", words)
+    """A fresh stage, and a batch of which its own policy lived nearly all, as in the greater part of a run."""
+    cfg = config("train", [*words, "data.warmup=500"])
     recipe, plan = make(cfg.env), make(cfg.data)
     stage = build_stage(cfg, plan.spec(recipe))
     with TemporaryDirectory() as folder:
         stream = plan.stream(recipe, stage, Path(folder), Rng(0, "data"))
-        batch = next(iter(stream))
+        batch = next(islice(stream, AGE, None))  # the first ones hold little but steps lived at random
         stream.close()
     return stage, batch, recipe
 

@@ -37,7 +37,7 @@ class Searched:
     seen: list[UInt8[np.ndarray, "h w 3"]]  # the moment and those before it, the oldest first
     imagined: list[UInt8[np.ndarray, "h w 3"] | None]  # by node, what the model thinks it looks like there
     taken: int | None  # what was done there when the episode was lived
-    planner: str
+    planner: str  # the class of the search
 
 
 class SearchTree:

@@ -69,7 +69,7 @@ def run(verb: str, argv: Sequence[str]) -> int:
 def _tell(error: Exception) -> int:
     """Print what the user can mend, and nothing else; anything else is a fault of ours and keeps its traceback.
 
-    So does what a process of ours failed by: it has said so itself.
+    A process that worked for us and failed has printed its own traceback; ours would only hide it.
     """
     if isinstance(error, WorkerError):
         print(f"error: {error}", file=sys.stderr)

@@ -16,6 +16,7 @@ from worldmodels.evaluation.status import Status, observe
 from worldmodels.evaluation.study.find import STEPS
 from worldmodels.launch import console
 from worldmodels.launch.compose import config, kept
+from worldmodels.launch.folder import Folder
 from worldmodels.launch.json_list import word
 from worldmodels.launch.multirun import Job, locked, plan
 from worldmodels.launch.near import near
@@ -77,7 +78,7 @@ class Pipeline:
             found = plan(lambda words: config("train", [*words, *search]), lines)
             jobs |= {job.folder.path: job for job in found}
             for row, line in zip(step.rows, lines, strict=True):
-                if _begun(row) and _overrides(row) != line:  # or else a word that its name does not tell is lost
+                if _made(row) and _overrides(row) != line:  # or else a word that its name does not tell is lost
                     self._demand_same(jobs[row.folder], config("train", [*line, *search]))
         return jobs
 
@@ -90,7 +91,7 @@ class Pipeline:
 
     def _demand_order(self, jobs: Mapping[Path, Job]) -> None:
         """ConfigError if a run is to be done from which later ones were made already: they would be of another one."""
-        for row in (row for step in self.steps for row in step.rows if _begun(row)):
+        for row in (row for step in self.steps for row in step.rows if _made(row)):
             if again := [need for need in row.needs if not _finished(need, jobs)]:
                 raise ConfigError(
                     f"{again[0].name} is not finished as this command has it, and {row.name} was made from it as it is",
@@ -139,9 +140,12 @@ class Pipeline:
         console.say(f"recorded {row.name}: {summary.env_steps:,} env steps, {summary.episodes:,} episodes")
 
 
-def _begun(row: Row) -> bool:
-    status = Status.read(row.folder)
-    return status is not None and status.state != "queued"
+def _made(row: Row) -> bool:
+    """Whether there is something of a run; what failed before its first checkpoint has left nothing."""
+    if row.verb == "record":
+        return (row.result / "store.json").is_file()
+    folder = Folder(row.folder)
+    return folder.last.is_file() or folder.done.is_file()
 
 
 def _overrides(row: Row) -> list[str]:
@@ -153,7 +157,7 @@ def _finished(row: Row, jobs: Mapping[Path, Job]) -> bool:
     if row.verb == "train":
         return jobs[row.folder].result() is not None
     status = Status.read(row.folder)
-    return status is not None and status.state == "done" and _overrides(row) == row.line
+    return status is not None and status.state == "done" and list(status.overrides) == row.line
 
 
 def _why(row: Row, jobs: Mapping[Path, Job]) -> str:
