@@ -70,7 +70,7 @@ def windows() -> Batch:
             if kind in flags:
                 flags[kind][b, end] = True
     policy = rng.dirichlet(np.ones(4), size=shape) * mask[..., None]
-    policy[3:7, 0] = 0  # lived at random
+    policy[2:7, 0] = 0  # lived at random
     policy[-4:, :3] = 0
     numbers = {
         "obs": rng.normal(size=(len(ends), LENGTH + 1, 3)),

@@ -49,7 +49,7 @@ def test_targets_are_those_that_one_would_work_out_by_hand() -> None:
             expected = naive_value(stage, batch, b, k)
             assert bool(found.worth[b, k]) == (expected is not None), (b, k)
             if expected is not None:
-                assert float(found.value[b, k]) == pytest.approx(expected, abs=1e-6), (b, k)
+                assert float(found.value[b, k]) == pytest.approx(expected, abs=1e-5), (b, k)
             searched = k < steps and float(batch.extras[POLICY][b, k].sum()) > 0
             assert bool(found.decided[b, k]) == searched
             assert bool(found.seen[b, k]) == (k <= steps)
@@ -74,7 +74,7 @@ def test_values_look_less_far_from_what_was_lived_long_ago() -> None:
             n = N if age[b, k] < 10 else 1
             expected = naive_value(stage, batch, b, k, n)
             if expected is not None:
-                assert float(found.value[b, k]) == pytest.approx(expected, abs=1e-6), (b, k)
+                assert float(found.value[b, k]) == pytest.approx(expected, abs=1e-5), (b, k)
                 seen.add(n)
     assert seen == {1, N}
 

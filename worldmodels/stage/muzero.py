@@ -265,7 +265,8 @@ class MuZero(Stage):
         net, batch = self.steady, replace(batch, reward=clip_rewards(batch.reward, self.clip_rewards))
         if self.slow is not None:
             return targets(batch, self.horizon, net.value(net.encode(batch.obs)), now=self.updates)
-        if (left := unsearched(batch)).any():  # or else a value that leads there would be as if the world ended
+        left = unsearched(batch, self.horizon)
+        if left.any():  # or else a value that leads there would be as if the world ended
             value = batch.extras[VALUE].clone()
             value[left] = net.value(net.encode({name: x[:, :-1][left] for name, x in batch.obs.items()})).to(value)
             batch = replace(batch, extras={**batch.extras, VALUE: value})

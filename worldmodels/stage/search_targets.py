@@ -78,9 +78,17 @@ def targets(batch: Batch, horizon: Horizon, value: Float[Tensor, "B _"] | None =
     )
 
 
-def unsearched(batch: Batch) -> Bool[Tensor, "B T"]:
-    """Steps that were lived at random: nobody said what they are worth."""
-    return connected(batch) & (batch.extras[POLICY].sum(-1) == 0)
+def unsearched(batch: Batch, horizon: Horizon) -> Bool[Tensor, "B T"]:
+    """Steps lived at random, so that nobody said what they are worth, at which some sum of rewards ends."""
+    lived = connected(batch)
+    nearest = horizon.n_step if horizon.shorten_every is None else 1
+    moment = torch.arange(lived.shape[1], device=lived.device)
+    return lived & ((moment >= nearest) | ~_followed(lived)) & (batch.extras[POLICY].sum(-1) == 0)
+
+
+def _followed(lived: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+    """Steps after which another was lived, inside the window."""
+    return F.pad(lived[:, 1:], (0, 1))
 
 
 def _names(batch: Batch) -> tuple[Int64[Tensor, "B 1"], Int64[Tensor, "B 1"]]:
@@ -101,8 +109,7 @@ def returns(
     going = ~batch.terminated
     if value is None:
         value = F.pad(batch.extras[VALUE] * lived, (0, 1))
-        followed = F.pad(lived[:, 1:], (0, 1))
-        summed = lived & (followed | batch.terminated)
+        summed = lived & (_followed(lived) | batch.terminated)
     else:
         value, summed = value * F.pad(lived & going, (1, 0), value=True), lived
     fewer = horizon.fewer(batch, now)
