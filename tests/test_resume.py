@@ -112,6 +112,7 @@ RUNS: dict[str, tuple[list[str], int]] = {
             *SMALL_SEARCH,
             "data/sampler=prioritised",
             "data.sampler.pad=true",
+            "data.input_priorities=true",
             "env.game=seaquest",
         ],
         4,

@@ -156,6 +156,18 @@ def test_new_steps_get_the_greatest_priority_as_soon_as_their_window_fits(store)
     assert set(drawn(sampler, store, 20)) == {(3, 0), (3, 1), (3, 2)}
 
 
+def test_fresh_windows_are_told_once_and_not_after_they_were_drawn(store):
+    sampler = Prioritised(8, 16, pad=True)
+    told = [tuple(key) for batch in sampler.fresh(store) for key in batch.key.tolist()]
+    assert sorted(told) == [(n, t) for n, length in ((0, 3), (1, 10), (2, 30), (3, 6)) for t in range(length)]
+    assert not list(sampler.fresh(store))
+    store.extend([piece(3, 6, 4, ended=True)])
+    assert [batch.key.tolist() for batch in sampler.fresh(store)] == [[[3, 6], [3, 7], [3, 8], [3, 9]]]
+    store.extend([piece(4, 0, 5)])
+    sampler.sample(store, Rng(0))
+    assert not list(sampler.fresh(store))
+
+
 def test_a_restored_prioritised_sampler_goes_on_with_the_same_draws(store):
     sampler = Prioritised(2, 8)
     for step in range(5):

@@ -240,6 +240,39 @@ def test_replay_tells_its_sampler_how_surprising_each_batch_was(tmp_path):
     assert len({float(priority.sum()) for _, priority in told}) == 3
 
 
+class Rating(Tiny):
+    """Finds a window as surprising as its first step is late, and notes what it was asked about."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.asked = []
+
+    def surprise_of(self, batch: Batch) -> Tensor:
+        self.asked += [tuple(key) for key in batch.key.tolist()]
+        return batch.key[:, 1].double()
+
+
+def test_new_windows_are_rated_once_before_any_of_them_is_drawn(tmp_path):
+    stage, sampler = Rating(DOT.spec()), Prioritised(2, 64, alpha=1.0, epsilon=0.0, pad=True)
+    plan = Replay(sampler, 4, piece=4, warmup=80, steps_per_update=8.0, updates=9, input_priorities=True)
+    stage.demand(plan)
+    stream = plan.stream(DOT, stage, tmp_path, Rng(0))
+    for batch in stream:
+        assert set(map(tuple, batch.key.tolist())) <= set(stage.asked)
+        assert (batch.key[:, 1] > 0).all()  # no surprise, no draw
+    lengths = [len(stream.store[number].reward) for number in range(len(stream.store))]
+    stream.close()
+    assert sorted(stage.asked) == [(number, t) for number, length in enumerate(lengths) for t in range(length)]
+    assert len(stage.asked) > 120
+
+
+def test_who_can_not_rate_new_windows_is_not_asked_to():
+    with pytest.raises(ConfigError, match=r"input_priorities=true(.|\n)*data/sampler=prioritised"):
+        Replay(Uniform(2, 2), input_priorities=True)
+    with pytest.raises(ConfigError, match=r"Tiny does not say how surprising(.|\n)*input_priorities=false"):
+        Tiny(DOT.spec()).demand(Replay(Prioritised(2, 2), input_priorities=True))
+
+
 def test_a_rollout_hands_out_every_transition_once_per_pass(tmp_path):
     stage = Tiny(BREAKOUT.spec())
     stream = Rollout(3, steps=20, passes=2, minibatches=6).stream(BREAKOUT, stage, tmp_path, Rng(0))

@@ -84,8 +84,16 @@ def test_the_loss_is_the_weighted_huber_error_of_windows_that_open_with_a_step()
         error = abs(float(q.detach()) - naive_target(stage, batch, b))
         total += float(weight[b]) * (0.5 * error**2 if error < 1 else error - 0.5)
         count, surprise[b] = count + 1, error
-    assert float(losses["values"]) == pytest.approx(total / count, rel=1e-5)
+    assert float(losses["values"].detach()) == pytest.approx(total / count, rel=1e-5)
     torch.testing.assert_close(stage.feedback(), surprise, atol=1e-5, rtol=1e-4)
+
+
+def test_new_windows_are_rated_as_those_that_were_learned_from_are():
+    stage, batch = agent(n_step=2), windows()
+    rated = stage.surprise_of(batch)
+    stage.losses(batch)
+    assert not rated.requires_grad
+    torch.testing.assert_close(rated, stage.feedback())
 
 
 def test_gradients_reach_the_network_and_not_the_target():

@@ -153,6 +153,18 @@ def test_prioritised_replay_is_told_how_wrong_the_first_value_was() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("kind", [model, q_model, prefix_model], ids=["value", "q", "prefix"])
+def test_new_windows_are_rated_as_those_that_were_learned_from_are(kind: Any) -> None:
+    stage, batch = learner(model=kind(), planner=UcbQ() if kind is q_model else Gumbel()), windows()
+    rated = stage.surprise_of(batch)
+    stage.losses(batch)
+    told = stage.feedback()
+    assert told is not None
+    assert len(rated.unique()) > 10
+    torch.testing.assert_close(rated, told)
+
+
+@torch.no_grad()
 def test_it_is_told_which_share_of_the_values_its_head_can_not_say() -> None:
     stage, batch = learner(), windows()
     assert float(stage.losses(batch)[1]["value_clipped"]) == 0

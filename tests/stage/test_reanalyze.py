@@ -17,7 +17,7 @@ from worldmodels.data.replay import Replay
 from worldmodels.data.sampler import Uniform
 from worldmodels.policy.searching import POLICY, VALUE
 from worldmodels.stage.muzero import MuZero
-from worldmodels.stage.reanalyze import Again, Reanalyze
+from worldmodels.stage.reanalyze import Again, Reanalyze, shares
 
 
 def test_what_is_searched_anew_with_the_same_weights_is_what_a_search_finds() -> None:
@@ -57,8 +57,9 @@ def test_every_part_of_a_batch_has_its_turn_to_be_searched_anew(ratio: float) ->
     assert not Reanalyze(ratio=0.0).chosen(batch, 3).any()
 
 
-def test_another_process_finds_the_same_while_this_one_learns_from_what_was_known() -> None:
-    here, elsewhere = (learner(reanalyze=Reanalyze(0.5, simulations=5, process=flag)) for flag in (False, True))
+@pytest.mark.parametrize("workers", [1, 3])
+def test_other_processes_find_the_same_while_this_one_learns_from_what_was_known(workers: int) -> None:
+    here, elsewhere = (learner(reanalyze=Reanalyze(0.5, simulations=5, workers=count)) for count in (0, workers))
     batch = windows()
     try:
         for _ in range(2):  # the second time with other weights
@@ -78,6 +79,13 @@ def test_another_process_finds_the_same_while_this_one_learns_from_what_was_know
         elsewhere.teardown("fit")
 
 
+def test_few_observations_are_shared_among_as_many_processes() -> None:
+    obs = {"vector": torch.arange(10.0).view(5, 2)}
+    assert [len(part["vector"]) for part in shares(obs, 2)] == [3, 2]
+    assert [len(part["vector"]) for part in shares(obs, 8)] == [1] * 5
+    assert torch.cat([part["vector"] for part in shares(obs, 3)]).equal(obs["vector"])
+
+
 def learner_like(stage: MuZero) -> MuZero:
     made = learner()
     made.load_state_dict(stage.state_dict())
@@ -90,13 +98,12 @@ def again(stage: MuZero, batch: Batch) -> None:
 
 
 def test_a_search_process_that_dies_is_an_error_at_the_next_word_with_it() -> None:
-    stage, batch = learner(reanalyze=Reanalyze(0.5, process=True)), windows()
+    stage, batch = learner(reanalyze=Reanalyze(0.5, workers=2)), windows()
     again(stage, batch)
-    searcher = stage._again._searcher
-    assert searcher is not None
+    _, searcher = stage._again._searchers
     os.kill(searcher._process.pid, signal.SIGKILL)
     began = time.monotonic()
-    with pytest.raises(WorkerError, match=r"exit code -9[\s\S]*stage\.reanalyze\.process=false"):
+    with pytest.raises(WorkerError, match=r"exit code -9[\s\S]*stage\.reanalyze\.workers=0"):
         again(stage, batch)
     assert time.monotonic() - began < 10
 
@@ -112,7 +119,7 @@ def test_what_is_found_anew_must_be_kept() -> None:
     ("options", "how", "told"),
     [
         ({"ratio": 0.5}, {"keeps": True, "used": False}, r"not learned from(.|\n)*stage\.target=null"),
-        ({"process": True}, {"keeps": False, "used": True}, "stage.reanalyze.process=true.*nothing is searched again"),
+        ({"workers": 1}, {"keeps": False, "used": True}, "stage.reanalyze.workers=1.*nothing is searched again"),
         ({"simulations": 3}, {"keeps": False, "used": True}, "simulations=3.*nothing is searched again"),
         ({}, {"keeps": True, "used": True}, "data.refresh=true, and stage.reanalyze.ratio=0"),
     ],
@@ -121,4 +128,4 @@ def test_options_that_would_do_nothing_are_refused(options: dict, how: dict, tol
     with pytest.raises(ConfigError, match=told):
         Reanalyze(**options).demand(**how)
     Reanalyze().demand(keeps=False, used=False)
-    Reanalyze(ratio=0.5, process=True).demand(keeps=True, used=True)
+    Reanalyze(ratio=0.5, workers=1).demand(keeps=True, used=True)

@@ -134,6 +134,15 @@ class Learner(Protocol):
 
 
 @runtime_checkable
+class Rating(Protocol):
+    """A learner that can tell how surprising a window is before it learns from it."""
+
+    def surprise_of(self, batch: Batch) -> Tensor:
+        """As `Learner.feedback` would say of these windows (B,)."""
+        ...
+
+
+@runtime_checkable
 class WorldModel(Protocol[B_]):
     """encode sees; observe acts with open eyes; imagine acts with closed eyes; decode tells.
 

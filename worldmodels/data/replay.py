@@ -14,7 +14,7 @@ from torch import Tensor
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
 from worldmodels.core.options import Bound, Count, Natural, Rate
-from worldmodels.core.protocols import Env, EnvRecipe, Learner, Resumable, Telling
+from worldmodels.core.protocols import Env, EnvRecipe, Learner, Rating, Resumable, Telling
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.block import Block
@@ -23,7 +23,7 @@ from worldmodels.data.driver import Driver
 from worldmodels.data.latents import TOLD
 from worldmodels.data.lived import Lived
 from worldmodels.data.recall import Carried, Recall, Refreshed, Replayed
-from worldmodels.data.sampler import Uniform
+from worldmodels.data.sampler import Prioritised, Uniform
 from worldmodels.data.store import EpisodeStore
 from worldmodels.data.uninformed import Random
 
@@ -49,7 +49,8 @@ class Replay:
     believed at their first step, when it was lived or last learned from, instead of blank: DreamerV3's, of which 1 is
     the only length here. So do they, from the end of the row's window before, with a sampler that carries it on. With
     `refresh` the policy's extras lie where the learner replaces them when it knows better, and windows have the newest.
-    `compress` names observations that are deflated on disk.
+    With `input_priorities` the learner says how surprising new windows are before any is drawn; without, they come
+    first. `compress` names observations that are deflated on disk.
     """
 
     sampler: Sampler
@@ -61,6 +62,7 @@ class Replay:
     updates: Count = 1000  # in an epoch, at whose end checkpoints are cut
     replay_context: Flag = 0
     refresh: bool = False
+    input_priorities: bool = False
     compress: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -73,6 +75,9 @@ class Replay:
         if self.refresh and self.recalls:
             found = "data.refresh=true with windows that begin from beliefs"
             raise ConfigError(found, "one of both", "set data.replay_context=0, data/sampler=uniform or prioritised")
+        if self.input_priorities and not hasattr(self.sampler, "fresh"):
+            found = "data.input_priorities=true with windows that are not drawn by priority"
+            raise ConfigError(found, "data/sampler=prioritised", "set both, or neither")
         if self.updates < 1 or self.warmup < 0 or self.steps_per_update < 0:
             found = f"updates={self.updates}, warmup={self.warmup}, steps_per_update={self.steps_per_update}"
             raise ConfigError(
@@ -135,6 +140,8 @@ class ReplayStream(Lived):
             while self.owed > 0:
                 self._keep(store, self.driver.step())
                 self.owed -= self.driver.width
+            if self.plan.input_priorities:
+                self._rate(store)
             self._open = self.recall.recall(store, self.sampler.sample(store, self.rng))
             yield self._open
 
@@ -186,6 +193,12 @@ class ReplayStream(Lived):
             self._keep(store, self.driver.step())
         self._keep(store, self.driver.flush())
         self.driver.switch(self.policy)
+
+    def _rate(self, store: EpisodeStore) -> None:
+        """Have the learner say how surprising new windows are."""
+        for batch in cast(Prioritised, self.sampler).fresh(store):
+            surprise = cast(Rating, self.learner).surprise_of(self.recall.recall(store, batch))
+            self.sampler.update(cast(Tensor, batch.key), surprise.cpu())
 
     def _keep(self, store: EpisodeStore, blocks: Sequence[Block]) -> None:
         for block in blocks:

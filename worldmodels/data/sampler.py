@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -67,7 +68,7 @@ class Uniform:
 
     def sample(self, store: EpisodeStore, rng: Rng) -> Batch:
         """StoreError if no window fits, or if it is longer than all that there is to draw from."""
-        return store.windows(self.keys(store, rng), self.length, cross=self.cross, mix=self.mix, among=self.among)
+        return self._windows(store, self.keys(store, rng))
 
     def keys(self, store: EpisodeStore, rng: Rng) -> Int64[np.ndarray, "B 2"]:
         """Where windows are to begin: episode number and step. Errors as for `sample`."""
@@ -110,6 +111,9 @@ class Uniform:
     def restore(self, state: dict[str, Any]) -> None:
         if self.online:
             self.newest.restore(state)
+
+    def _windows(self, store: EpisodeStore, keys: Int64[np.ndarray, "B 2"]) -> Batch:
+        return store.windows(keys, self.length, cross=self.cross, mix=self.mix, among=self.among)
 
     @property
     def _needed(self) -> int:
@@ -200,8 +204,9 @@ def _by_label(
 class Prioritised(Uniform):
     """Windows drawn in proportion to priority ** alpha. Schaul et al. (2016), sec. 3.3, proportional variant.
 
-    New ones get the greatest priority seen so far. `weight` of the batch is (N p) ** -beta, divided by its greatest in
-    the batch (the paper: in the memory), so that updates are only ever scaled down.
+    New ones get the greatest priority seen so far, until they are told another (see `fresh`). `weight` of the batch is
+    (N p) ** -beta, divided by its greatest in the batch (the paper: in the memory), so that updates are only ever
+    scaled down.
     """
 
     alpha: float = 0.6
@@ -222,6 +227,12 @@ class Prioritised(Uniform):
             do = f"set data.sampler.{found.partition('=')[0]}={usual}"
             raise ConfigError(f"{found} with Prioritised", "draws by priority alone", do)
 
+    def fresh(self, store: EpisodeStore) -> Iterator[Batch]:
+        """The windows that became possible since the last call or draw, up to `batch` of them at a time."""
+        keys = self._take_in(store)
+        for begin in range(0, len(keys), self.batch):
+            yield self._windows(store, keys[begin : begin + self.batch])
+
     def sample(self, store: EpisodeStore, rng: Rng) -> Batch:
         self._take_in(store)
         self._demand(store, self.candidates)
@@ -232,8 +243,8 @@ class Prioritised(Uniform):
         key = np.stack([self.table.number.values[arrived.place.values[piece]], first], 1)
         share = self.weights.get(row) / self.weights.sums.sum()
         weight = (self.candidates * share) ** -self.beta
-        batch = store.windows(key, self.length, cross=self.cross, mix=self.mix, among=self.among)
-        return replace(batch, weight=torch.from_numpy((weight / weight.max()).astype(np.float32)))
+        weight = torch.from_numpy((weight / weight.max()).astype(np.float32))
+        return replace(self._windows(store, key), weight=weight)
 
     def update(self, key: Int64[Tensor, "B 2"], priority: Float[Tensor, " B"]) -> None:
         """How surprising the windows of the last batch were; they are told by their key."""
@@ -257,7 +268,7 @@ class Prioritised(Uniform):
         self.weights.blocks = state["weights"].numpy().copy()
         self.weights.sums = self.weights.blocks.sum(1)
 
-    def _take_in(self, store: EpisodeStore) -> None:
+    def _take_in(self, store: EpisodeStore) -> Int64[np.ndarray, "n 2"]:
         """Give every start that became possible since the last call the greatest priority."""
         self.table = table = store.index.table
         place, start, length = (column.values[self.seen :] for column in table.arrived[:3])
@@ -267,8 +278,9 @@ class Prioritised(Uniform):
         first = np.maximum(start - self._needed + 1, 0)
         count = np.maximum(start + length - self._needed + 1 - first, 0)
         self.seen = table.arrived.row.size
-        if count.any():
-            step = np.arange(count.sum()) + np.repeat(first - (np.cumsum(count) - count), count)
-            fresh = table.rows(np.repeat(place, count), step)
-            self.candidates += len(fresh)
-            self.weights.put(fresh, self.greatest**self.alpha)
+        step = np.arange(count.sum()) + np.repeat(first - (np.cumsum(count) - count), count)
+        place = np.repeat(place, count)
+        self.candidates += len(step)
+        if len(step):
+            self.weights.put(table.rows(place, step), self.greatest**self.alpha)
+        return np.stack([table.number.values[place], step], 1)

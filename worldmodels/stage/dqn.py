@@ -117,11 +117,19 @@ class DQN(Stage):
         """Absolute temporal-difference error of each window of the last batch (B,)."""
         return self._surprise
 
+    @torch.no_grad()
+    def surprise_of(self, batch: Batch) -> Float32[Tensor, " B"]:
+        batch = batch.to(self.device)
+        return (self.taken_values(batch) - self.returns(batch)).abs() * batch.mask[:, 0]
+
+    def taken_values(self, batch: Batch) -> Float32[Tensor, " B"]:
+        """Of what was done first in each window."""
+        values = self.net({name: x[:, 0] for name, x in batch.obs.items()})
+        return values.gather(-1, batch.action[:, :1]).squeeze(-1)
+
     def losses(self, batch: Batch) -> tuple[Scalars, Scalars]:
         learn = batch.mask[:, 0]  # a window that opens with the row between two episodes teaches nothing
-        values = self.net({name: x[:, 0] for name, x in batch.obs.items()})
-        taken = values.gather(-1, batch.action[:, :1]).squeeze(-1)
-        target = self.returns(batch)
+        taken, target = self.taken_values(batch), self.returns(batch)
         each = nn.functional.smooth_l1_loss(taken, target, reduction="none") * learn
         count = learn.sum().clamp(min=1)
         loss = (each if batch.weight is None else each * batch.weight).sum() / count

@@ -186,6 +186,16 @@ class MuZero(Stage):
         """How far the value of each window's first moment was from its target (B,)."""
         return self._surprise
 
+    @torch.no_grad()
+    def surprise_of(self, batch: Batch) -> Float[Tensor, " B"]:
+        """How far the value of each window's first moment is from its target."""
+        batch = batch.to(self.device)
+        targets, latent = self.targets(batch), self.model.encode({name: x[:, 0] for name, x in batch.obs.items()})
+        value = self.model.value(latent)
+        if self.model.by_actions:
+            value = self.model.prior(latent).gather(1, targets.action[:, :1])[:, 0]
+        return (value - targets.value[:, 0]).abs() * targets.worth[:, 0]
+
     def followers(self) -> list[tuple[Target, nn.Module]]:
         own: list[tuple[Target, nn.Module]] = [] if self.slow is None else [(self.slow, self.model)]
         return own if self.consistency is None else own + self.consistency.followers(self.model)

@@ -42,15 +42,16 @@ class Search:
 class Reanalyze:
     """`ratio` of the windows of each batch are searched anew, every step of them, and what is found replaces the old.
 
-    It is kept with `data.refresh=true`. The batch itself is learned from with what is found; or, with `process`, with
-    what was known before, while another process searches, on the CPU. Both search with the weights from before the
-    update. `simulations`: of each search; null: those of the planner. Schrittwieser et al. (2021), "Online and Offline
-    Reinforcement Learning by Planning with a Learned Model"; there 80 % of all updates, and stored targets stay.
+    It is kept with `data.refresh=true`. The batch itself is learned from with what is found; or, with `workers`, with
+    what was known before, while so many other processes search, on the CPU, a share each. All search with the weights
+    from before the update. `simulations`: of each search; null: those of the planner. Schrittwieser et al. (2021),
+    "Online and Offline Reinforcement Learning by Planning with a Learned Model"; there 80 % of all updates, and stored
+    targets stay.
     """
 
     ratio: Share = 0.0
     simulations: Natural | None = None
-    process: bool = False
+    workers: Natural = 0
 
     def demand(self, *, keeps: bool, used: bool) -> None:
         """ConfigError for searches whose findings would not be kept, or not learned from, and for options of none."""
@@ -64,8 +65,8 @@ class Reanalyze:
                 "values that are bootstrapped from what searches said, or a model with a policy",
                 "set stage.target=null, or stage.reanalyze.ratio=0",
             )
-        if not self.ratio and (self.process or self.simulations is not None or keeps):
-            found = f"stage.reanalyze.process={self.process}".lower() + f", simulations={self.simulations}"
+        if not self.ratio and (self.workers or self.simulations is not None or keeps):
+            found = f"stage.reanalyze.workers={self.workers}, simulations={self.simulations}"
             raise ConfigError(
                 f"{found}, data.refresh={str(keeps).lower()}, and stage.reanalyze.ratio=0: nothing is searched again",
                 "a share of the windows, or none of these options",
@@ -93,7 +94,7 @@ class Again:
     def __init__(self, options: Reanalyze) -> None:
         self.options = options
         self._found: Mapping[str, Tensor] = {}
-        self._searcher: Searcher | None = None
+        self._searchers: list[Searcher] = []
         self._waiting: tuple[Batch, Tensor] | None = None
 
     def begin(self, batch: Batch, search: Search, update: int) -> Batch:
@@ -103,26 +104,34 @@ class Again:
         if not known.any():
             return batch
         search, seen = self.options.how(search), {name: x[:, :-1][known] for name, x in batch.obs.items()}
-        if not self.options.process:
+        if not self.options.workers:
             self._found = placed(batch, known, search(seen))
             return replace(batch, extras={**batch.extras, **{name: self._found[name] for name in (POLICY, VALUE)}})
-        if self._searcher is None:
-            self._searcher = Searcher(search, search.model)
-        self._searcher.ask(search.model, seen)
+        if not self._searchers:
+            self._searchers = [Searcher(search, search.model) for _ in range(self.options.workers)]
+        for searcher, share in zip(self._searchers, shares(seen, self.options.workers), strict=False):
+            searcher.ask(search.model, share)
         self._waiting = batch, known
         return batch
 
     def end(self) -> Mapping[str, Tensor]:
         """What was found (B, T, ...), and where, `known`."""
-        if self._waiting is not None and self._searcher is not None:
+        if self._waiting is not None:
             (batch, known), self._waiting = self._waiting, None
-            self._found = placed(batch, known, self._searcher.answer())
+            said = [searcher.answer() for searcher in self._searchers if searcher.asked]
+            self._found = placed(batch, known, {name: torch.cat([each[name] for each in said]) for name in said[0]})
         return self._found
 
     def close(self) -> None:
-        if self._searcher is not None:
-            self._searcher.close()
-            self._searcher = None
+        for searcher in self._searchers:
+            searcher.close()
+        self._searchers = []
+
+
+def shares(obs: Mapping[str, Tensor], count: int) -> list[dict[str, Tensor]]:
+    """Observations in equal parts, in their order; fewer than `count` where there are fewer observations."""
+    parts = {name: x.chunk(count) for name, x in obs.items()}
+    return [dict(zip(parts, part, strict=True)) for part in zip(*parts.values(), strict=True)]
 
 
 def placed(batch: Batch, known: Tensor, found: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ class Searcher:
         device = next(model.parameters()).device
         mine = copy.deepcopy(search, {id(model): (twin := copy.deepcopy(model).cpu().requires_grad_(False))})
         words = (mine, twin, block, theirs, torch.get_num_threads())
+        self.asked = False  # and not answered yet
         self._device, self._process = device, context.Process(target=_work, args=words, daemon=True)
         self._process.start()
         theirs.close()
@@ -45,6 +46,7 @@ class Searcher:
             self._pipe.send_bytes(pickle.dumps({name: x.cpu().numpy() for name, x in obs.items()}))
         except OSError:
             self._fail()
+        self.asked = True
 
     def answer(self) -> dict[str, Tensor]:
         """What was found (B, *). Raises WorkerError at once if the process has died."""
@@ -52,6 +54,7 @@ class Searcher:
             found = pickle.loads(self._pipe.recv_bytes())
         except (EOFError, OSError):
             self._fail()
+        self.asked = False
         return {name: torch.from_numpy(value).to(self._device) for name, value in found.items()}
 
     def close(self) -> None:
@@ -62,8 +65,8 @@ class Searcher:
         code = self._process.exitcode
         self.close()
         raise WorkerError(
-            f"the process that searches anew died with exit code {code} (a negative code is a signal); what it said is "
-            "above. Resume the run, or set stage.reanalyze.process=false to search in this process"
+            f"a process that searches anew died with exit code {code} (a negative code is a signal); what it said is "
+            "above. Resume the run, or set stage.reanalyze.workers=0 to search in this process"
         )
 
 

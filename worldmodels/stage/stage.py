@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytorch_lightning as L
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
-from worldmodels.core.protocols import Learner, Policy
+from worldmodels.core.protocols import Learner, Policy, Rating
 from worldmodels.core.spec import EnvSpec
 from worldmodels.data.module import Plan
 from worldmodels.data.replay import Replay
@@ -83,6 +83,10 @@ class Stage(L.LightningModule, ABC):
         if getattr(plan, "refresh", False) and not self.refreshes:
             name = type(self).__name__
             raise ConfigError(f"{name} finds nothing that could be refreshed", "data.refresh=false", "leave it out")
+        if getattr(plan, "input_priorities", False) and not isinstance(self, Rating):
+            name = type(self).__name__
+            found = f"{name} does not say how surprising a window is before it learns from it"
+            raise ConfigError(found, "data.input_priorities=false: what is new comes first", "leave it out")
         if getattr(plan, "recalls", False) and not self.recalls:
             raise ConfigError(
                 f"{type(self).__name__} has no beliefs that its data could hand back",
@@ -217,6 +221,9 @@ class Together:
 
     def feedback(self) -> Tensor | None:
         return self.crew.feedback(self.stage.feedback())
+
+    def surprise_of(self, batch: Batch) -> Tensor:
+        return cast(Rating, self.stage).surprise_of(batch)
 
     def beliefs(self) -> Mapping[str, Tensor]:
         return self.crew.beliefs(self.stage.beliefs())
