@@ -20,6 +20,7 @@ from worldmodels.planner.ucb_q import UcbQ
 from worldmodels.stage.consistency import Cosine
 from worldmodels.stage.muzero import MuZero, Scales
 from worldmodels.stage.reanalyze import Reanalyze
+from worldmodels.stage.search_losses import read
 
 
 @torch.no_grad()
@@ -63,7 +64,7 @@ def test_where_sums_of_rewards_are_told_they_are_learned_and_searched_by() -> No
     stage, batch = learner(model=prefix_model()), windows()
     net, wanted = stage.model, stage.targets(batch)
     latents = stage.imagine(batch, wanted.action[:, :K])
-    each, _ = stage.read(latents, wanted)
+    each, _, _ = read(net, latents, wanted)
     belief, totals = net.start(latents[:, 0]), list[torch.Tensor]()
     for k in range(K):
         belief = net.imagine(belief, F.one_hot(wanted.action[:, k], 4).float())

@@ -8,7 +8,6 @@ the random steps at the beginning, from what the network says.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, cast
@@ -16,7 +15,6 @@ from typing import Annotated, Any, cast
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
@@ -36,6 +34,7 @@ from worldmodels.policy.searching import VALUE, Searching, simulator
 from worldmodels.stage.consistency import Consistency, Seen
 from worldmodels.stage.optim import Optim
 from worldmodels.stage.reanalyze import Again, Reanalyze, Search
+from worldmodels.stage.search_losses import read
 from worldmodels.stage.search_targets import Horizon, Targets, targets, unsearched
 from worldmodels.stage.stage import Group, Scalars, Stage, demand_kind
 
@@ -220,42 +219,13 @@ class MuZero(Stage):
             batch = self._again.begin(batch, search, self.updates)
         targets = self.targets(batch)
         latents = self.imagine(batch, targets.action[:, : self.horizon.unroll])
-        each, told = self.read(latents, targets)
+        each, told, self._surprise = read(self.model, latents, targets)
         if self.consistency is not None:
             obs = {name: x[:, : self.horizon.unroll + 1] for name, x in batch.obs.items()}
             each["consistency"], more = self.consistency(latents, Seen(obs, targets.seen, self.model.encode))
             told |= more
         losses = {name: getattr(self.scales, name) * self.average(x, batch.weight) for name, x in each.items()}
         return losses, told
-
-    def read(
-        self, latents: Float[Tensor, "B M ..."], targets: Targets
-    ) -> tuple[dict[str, Float[Tensor, "B M"]], Scalars]:
-        """What the heads' words cost at each moment, by their names in `Scales`; and how wrong they are.
-
-        The last is also what prioritised replay is told.
-        """
-        model = self.model
-        targets = replace(targets, reward=model.owed(targets.reward))
-        reward = model.told("reward", latents[:, 1:])
-        paid = model.number("reward").loss(reward, targets.reward) * targets.paid
-        each = {"reward": F.pad(paid, (1, 0))}
-        if model.by_actions:
-            head, value = model.number("q"), of_actions(model.told("q", latents), targets.action)
-        else:
-            head, value = model.number("value"), model.told("value", latents)
-            logits = model.prior(latents).log_softmax(-1)
-            each["policy"] = -(targets.policy * logits).sum(-1) * targets.decided
-            each["entropy"] = (logits.exp() * logits).sum(-1) * targets.decided
-        each["value"] = head.loss(value, targets.value) * targets.worth
-        with torch.no_grad():
-            told = self.watch(model.number("reward").mean(reward), head.mean(value), targets)
-            if math.isfinite(head.reach):
-                beyond = (targets.value.abs() > head.reach) * targets.worth
-                told["value_clipped"] = beyond.sum() / targets.worth.sum().clamp(min=1)
-        if not model.by_actions:
-            told["policy_entropy"] = -each["entropy"].detach().sum() / targets.decided.sum().clamp(min=1)
-        return each, told
 
     def imagine(self, batch: Batch, action: Int64[Tensor, "B K"]) -> Float[Tensor, "B K+1 ..."]:
         """Latents of the first moment, and of those that the actions lead to."""
@@ -286,19 +256,3 @@ class MuZero(Stage):
     def steady(self) -> muzero.MuZero:
         """The slow copy of the model, or the model where there is none."""
         return self.model if self.slow is None else cast(muzero.MuZero, self.slow.module)
-
-    def watch(self, reward: Float[Tensor, "B K"], value: Float[Tensor, "B M"], targets: Targets) -> Scalars:
-        off = (value - targets.value).abs() * targets.worth
-        self._surprise = off[:, 0]
-        return {
-            "value": (value * targets.worth)[:, 0].mean(),
-            "surprise": off[:, 0].mean(),
-            "value_error": off[:, -1].sum() / targets.worth[:, -1].sum().clamp(min=1),
-            "reward_error": ((reward - targets.reward).abs() * targets.paid).sum() / targets.paid.sum().clamp(min=1),
-        }
-
-
-def of_actions(parameters: Float[Tensor, "B M A P"], action: Int64[Tensor, "B M"]) -> Float[Tensor, "B M P"]:
-    """What is told of the actions that were taken."""
-    index = action[..., None, None].expand(*action.shape, 1, parameters.shape[-1])
-    return parameters.gather(-2, index).squeeze(-2)
