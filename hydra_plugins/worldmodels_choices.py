@@ -15,7 +15,7 @@ class Choices(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:  # noqa: ARG002 (it stays as it is)
         from hydra.core.config_store import ConfigStore
 
-        from worldmodels.launch.compose import conf
+        from worldmodels.launch.choices import conf
 
         stored = ConfigStore.instance().repo.get("hydra", {})
         for path in (conf() / "hydra").glob("*/*.yaml"):

@@ -13,7 +13,8 @@ import yaml
 
 from worldmodels.core.errors import MissingExtraError
 from worldmodels.launch.arguments import examine
-from worldmodels.launch.compose import conf, config, plain
+from worldmodels.launch.choices import conf
+from worldmodels.launch.compose import config, plain
 
 MIRRORED = ("env", "model", "policy", "planner", "data", "stage", "callback", "evaluation", "analysis")
 PARTS = (

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from worldmodels.launch.compose import conf, config
+from worldmodels.launch.choices import conf
+from worldmodels.launch.compose import config
 from worldmodels.launch.record import record
 from worldmodels.launch.train import Outcome, train
 

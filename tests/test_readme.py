@@ -15,7 +15,7 @@ import pytest
 from typecheck import unwatched
 
 from worldmodels import command
-from worldmodels.launch.compose import conf
+from worldmodels.launch.choices import conf
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()

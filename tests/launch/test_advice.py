@@ -20,7 +20,7 @@ from worldmodels.env.mixture import Mixture
 from worldmodels.env.planes import reader
 from worldmodels.env.wrappers import check_limit
 from worldmodels.launch import checkpoint
-from worldmodels.launch.compose import _keys_of_yaml
+from worldmodels.launch.choices import every_option
 from worldmodels.launch.folder import Folder
 from worldmodels.launch.queue.devices import devices
 from worldmodels.launch.queue.nouns import Rules
@@ -41,7 +41,7 @@ OBS = EnvSpec("x", {"image": ArraySpec((8, 8, 3), "uint8", "image")}, 2)
 @cache
 def options() -> set[str]:
     """All that there are, of every choice of every group."""
-    return _keys_of_yaml()
+    return every_option()
 
 
 def _no_checkpoint(folder: Path) -> None:

@@ -14,7 +14,8 @@ from worldmodels import command
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.options import Count, Options, Share
 from worldmodels.launch.arguments import examine
-from worldmodels.launch.compose import conf, config, make
+from worldmodels.launch.choices import conf
+from worldmodels.launch.compose import config, make
 from worldmodels.launch.hints import fits, told
 
 

@@ -12,7 +12,8 @@ import yaml
 from worldmodels.core.errors import ConfigError
 from worldmodels.launch import arm, init
 from worldmodels.launch.build import build_stage
-from worldmodels.launch.compose import conf, config, make, plain
+from worldmodels.launch.choices import conf
+from worldmodels.launch.compose import config, make, plain
 
 # arm: modules that are the other run's, modules that never learn, updates of the world model
 ARMS: dict[str, tuple[set[str], set[str], int | None]] = {

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from worldmodels.core.errors import ConfigError
-from worldmodels.launch.compose import conf, config, plain
+from worldmodels.launch.choices import conf
+from worldmodels.launch.compose import config, plain
 from worldmodels.launch.folder import run_name
 from worldmodels.launch.steps import Row, Step, steps
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from worldmodels.core.spec import ArraySpec, EnvSpec
-from worldmodels.launch.compose import conf, config, make
+from worldmodels.launch.choices import conf
+from worldmodels.launch.compose import config, make
 from worldmodels.model.rssm import RSSM, RSSMBelief
 from worldmodels.model.unroll import follow, track
 

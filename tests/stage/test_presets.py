@@ -9,7 +9,8 @@ import torch
 
 from worldmodels.core.rng import Rng
 from worldmodels.launch.build import build_stage
-from worldmodels.launch.compose import conf, config, make
+from worldmodels.launch.choices import conf
+from worldmodels.launch.compose import config, make
 from worldmodels.stage.behaviour import Imagination
 
 SMALL = [

@@ -117,7 +117,8 @@ def hydra_verb(config_name: str, argv: Sequence[str], task: Task, *, help_text: 
     import hydra
     from hydra.errors import InstantiationException
 
-    from worldmodels.launch.compose import REFUSALS, conf, explain, groups
+    from worldmodels.launch.choices import conf, groups
+    from worldmodels.launch.refusal import REFUSALS, explain
     from worldmodels.launch.words import HYDRA, check_flags, without_null
 
     check_flags(config_name, argv, HYDRA)
@@ -150,7 +151,7 @@ def _job(task: Task, codes: list[int]) -> Callable[[DictConfig], float | None]:
     from hydra.errors import InstantiationException
     from hydra.types import RunMode
 
-    from worldmodels.launch.compose import REFUSALS, explain
+    from worldmodels.launch.refusal import REFUSALS, explain
 
     def job(cfg: DictConfig) -> float | None:
         running = HydraConfig.get()

@@ -67,7 +67,7 @@ def _group(word: str) -> str:
 
 
 def _known() -> list[str]:
-    from worldmodels.launch.compose import conf
+    from worldmodels.launch.choices import conf
 
     return sorted(path.stem.replace("_", "-") for path in (conf() / "analysis").glob("*.yaml"))
 

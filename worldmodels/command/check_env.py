@@ -32,7 +32,9 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.env import template
 from worldmodels.env.check import Finding, examine
 from worldmodels.env.recipe import Recipe
-from worldmodels.launch.compose import conf, explain, make, readable
+from worldmodels.launch.choices import conf
+from worldmodels.launch.compose import make
+from worldmodels.launch.refusal import explain, readable
 from worldmodels.launch.words import opened
 
 MARKS = {"ok": "32", "error": "31", "warning": "33"}  # ANSI colours

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from worldmodels.core.errors import ConfigError
-from worldmodels.launch.compose import conf
+from worldmodels.launch.choices import conf
 from worldmodels.launch.folder import flat
 from worldmodels.launch.json_list import word
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from worldmodels.core.errors import ConfigError, LockError, UserError
 from worldmodels.data.lock import Lock
-from worldmodels.launch.compose import conf
+from worldmodels.launch.choices import conf
 from worldmodels.launch.folder import Folder, run_name
 from worldmodels.launch.score import score
 from worldmodels.launch.status import Status, enqueue, withdraw

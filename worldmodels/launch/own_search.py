@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from worldmodels.launch.compose import conf
+from worldmodels.launch.choices import conf
 from worldmodels.launch.folder import Folder
 from worldmodels.launch.json_list import word
 
