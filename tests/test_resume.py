@@ -129,7 +129,7 @@ RUNS: dict[str, tuple[list[str], int]] = {
             "stage.consistency.queue=100",
             "stage.optim={kind: sgd, warmup: 2, decay: 0.5, decay_updates: 4}",
             "data.refresh=true",
-            "stage.reanalyze={ratio: 0.5, process: true}",
+            "stage.reanalyze={ratio: 0.5, workers: 2}",
             "trainer.devices=2",
         ],
         4,
