@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,10 @@ def test_what_can_not_be_asked_says_what_can(store: Path) -> None:
             SearchTree(planner=Sampled()).find(world)
 
 
+def search_of(words: Sequence[str]) -> list[str]:
+    return own_search(words, "analysis.explore", default=False)
+
+
 def test_a_run_is_asked_about_the_search_that_it_acts_by(tmp_path: Path) -> None:
     def kept(*words: str) -> None:
         cfg = config("train", words)
@@ -146,7 +151,7 @@ def test_a_run_is_asked_about_the_search_that_it_acts_by(tmp_path: Path) -> None
 
     def asked(*words: str) -> dict[str, Any]:
         words = (f"run={tmp_path}", *words)
-        return plain(config("analyse", ["analysis=search_tree", *own_search(words), *words]).planner)
+        return plain(config("analyse", ["analysis=search_tree", *search_of(words), *words]).planner)
 
     kept("+experiment=gumbel_muzero", "planner=puct", "planner.simulations=4", "stage.eval_simulations=9")
     assert asked()["_target_"].endswith(".Puct")
@@ -156,4 +161,4 @@ def test_a_run_is_asked_about_the_search_that_it_acts_by(tmp_path: Path) -> None
     assert asked("planner=gumbel")["_target_"].endswith(".Gumbel")
     kept("+experiment=dreamer_minatar")
     assert asked()["_target_"].endswith(".Gumbel"), "it has no search of its own"
-    assert own_search(["planner.simulations=2"]) == [] == own_search(["run=nowhere"])
+    assert search_of(["planner.simulations=2"]) == [] == search_of(["run=nowhere"])

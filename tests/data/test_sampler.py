@@ -162,7 +162,7 @@ def test_fresh_windows_are_told_once_and_not_after_they_were_drawn(store):
     assert sorted(told) == [(n, t) for n, length in ((0, 3), (1, 10), (2, 30), (3, 6)) for t in range(length)]
     assert not list(sampler.fresh(store))
     store.extend([piece(3, 6, 4, ended=True)])
-    assert [batch.key.tolist() for batch in sampler.fresh(store)] == [[[3, 6], [3, 7], [3, 8], [3, 9]]]
+    assert [batch.key.tolist() for batch in sampler.fresh(store)] == [[[3, t] for t in range(10)]], "all have grown"
     store.extend([piece(4, 0, 5)])
     sampler.sample(store, Rng(0))
     assert not list(sampler.fresh(store))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -252,7 +253,7 @@ class Rating(Tiny):
         return batch.key[:, 1].double()
 
 
-def test_new_windows_are_rated_once_before_any_of_them_is_drawn(tmp_path):
+def test_new_windows_are_rated_before_any_of_them_is_drawn_and_again_when_they_have_grown(tmp_path):
     stage, sampler = Rating(DOT.spec()), Prioritised(2, 64, alpha=1.0, epsilon=0.0, pad=True)
     plan = Replay(sampler, 4, piece=4, warmup=80, steps_per_update=8.0, updates=9, input_priorities=True)
     stage.demand(plan)
@@ -262,8 +263,11 @@ def test_new_windows_are_rated_once_before_any_of_them_is_drawn(tmp_path):
         assert (batch.key[:, 1] > 0).all()  # no surprise, no draw
     lengths = [len(stream.store[number].reward) for number in range(len(stream.store))]
     stream.close()
-    assert sorted(stage.asked) == [(number, t) for number, length in enumerate(lengths) for t in range(length)]
-    assert len(stage.asked) > 120
+    every = [(number, t) for number, length in enumerate(lengths) for t in range(length)]
+    assert sorted(set(stage.asked)) == every
+    asked = Counter(stage.asked)
+    assert set(asked.values()) == {1, 2}, "a window of two steps grows once at most, with the piece after its own"
+    assert all(asked[number, length - 1] == 1 for number, length in enumerate(lengths)), "the last one can not grow"
 
 
 def test_who_can_not_rate_new_windows_is_not_asked_to():

@@ -14,6 +14,7 @@ from worldmodels.planner.gumbel import Gumbel, schedules
 from worldmodels.planner.puct import Puct
 from worldmodels.planner.regularized import Regularized
 from worldmodels.planner.rules import RegularizedRule
+from worldmodels.planner.sampled import Sampled
 from worldmodels.planner.ucb_q import UcbQ
 
 
@@ -218,6 +219,9 @@ def test_search_lowers_regret_where_the_model_is_true() -> None:
     "make",
     [
         lambda: Puct(simulations=-1),
+        lambda: Puct(simulations=10**12),
+        lambda: Puct(c1=float("inf")),
+        lambda: Puct(temperature=float("nan")),
         lambda: Puct(c2=0.0),
         lambda: Puct(dirichlet_alpha=0.0),
         lambda: Puct(dirichlet_fraction=1.5),
@@ -228,6 +232,8 @@ def test_search_lowers_regret_where_the_model_is_true() -> None:
         lambda: Gumbel(min_range=0.0),
         lambda: UcbQ(epsilon=2.0),
         lambda: Regularized(c=0.0),
+        lambda: Regularized(simulations=1001),
+        lambda: Sampled(c1=float("inf")),
     ],
 )
 def test_an_option_that_can_not_work_is_refused(make) -> None:

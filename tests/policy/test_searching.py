@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from typecheck import unwatched
 
 from worldmodels import command
 from worldmodels.core.rng import Rng
 from worldmodels.data.store import EpisodeStore
 from worldmodels.launch.agents import trained
+from worldmodels.launch.folder import Folder
 from worldmodels.launch.restore import load
 from worldmodels.model.latent import LatentBelief
 from worldmodels.planner.puct import Puct
@@ -105,6 +107,26 @@ def test_another_planner_searches_in_its_latents(run: Path, tmp_path: Path) -> N
     with EpisodeStore.open(tmp_path / "store") as store:
         assert store.steps >= 40
         assert {POLICY, VALUE} <= set(store.extras)
+
+
+def test_a_recording_by_its_own_search_changes_only_what_is_asked_for(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = Folder(run).read_config()["planner"]
+    words = ["record", f"run={run}", "planner.simulations=0", "policy=planning", "--cfg", "job"]
+    assert command.main(words) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["planner"] == {**kept, "simulations": 0}
+    assert command.main([*words[:4], "steps=20", "width=2", f"store={tmp_path / 'store'}"]) == 0
+    assert "searches nothing: with planner.simulations=0" in capsys.readouterr().out
+
+
+def test_more_considered_actions_than_there_are_leave_no_store(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["record", f"run={run}", "policy=planning", "planner.max_considered=9", f"paths.recordings={tmp_path}"]
+    assert command.main(words) == 2
+    assert "max_considered=9" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_other_planners_play_goes_into_other_stores(run: Path, tmp_path: Path) -> None:

@@ -220,11 +220,21 @@ def test_a_search_by_what_nobody_learns_is_refused_or_told() -> None:
     for options, name in (
         ({"planner": Gumbel(simulations=2)}, "planner.simulations=2"),
         ({"planner": Gumbel(simulations=0), "eval_simulations": 3}, "stage.eval_simulations=3"),
+        (
+            {"planner": Gumbel(simulations=0), "reanalyze": Reanalyze(ratio=0.5, simulations=8)},
+            "stage.reanalyze.simulations=8",
+        ),
     ):
         with pytest.raises(ConfigError, match=rf"{re.escape(name)} with stage\.unroll=0"):
             learner(unroll=0, **options)
+    with pytest.raises(ConfigError, match=r"stage\.unroll=0, whose model has not learned what follows"):
+        learner(unroll=0, planner=Gumbel(simulations=0)).simulator(torch.Generator())
     (told,) = learner(scales=Scales(reward=0.0)).remarks()
     assert "go by rewards that nothing teaches" in told
+    evaluated = learner(scales=Scales(reward=0.0), planner=Gumbel(simulations=0), eval_simulations=3).remarks()
+    assert "go by rewards that nothing teaches" in evaluated[-1]
+    with pytest.raises(ConfigError, match=r"search_values=false with stage\.target"):
+        learner(target={}, search_values=False)
     (told,) = learner(eval_simulations=0).remarks()
     assert "evaluations search nothing" in told
 

@@ -38,11 +38,10 @@ SHOWN = 12  # variables
 def main(argv: list[str]) -> int:
     check_flags("analyse", argv, FLAGS)
     as_json = "--json" in argv
-    words = [_group(word) for word in argv if word != "--json"]
-    if "analysis=search_tree" in words:
-        from worldmodels.launch.own_search import own_search
+    from worldmodels.launch.own_search import with_own_search
 
-        words = [*own_search(words), *words]
+    words = [_group(word) for word in argv if word != "--json"]
+    words = with_own_search(words, "analysis=search_tree", "analysis.explore", default=False)
     if not {"-h", "--help"} & set(argv) and not any(word.startswith("analysis=") for word in words):
         raise ConfigError(
             "no analysis is named", f"one of {', '.join(_known())}", f"name it: analyse {_known()[0]} ..."

@@ -6,6 +6,7 @@ worldmodels record run=<folder> [explore=false] steps=<count>
     worldmodels record env=minatar env.game=breakout policy=random steps=100000
     worldmodels record run=runs/train/default explore=false episodes=50    a trained agent in its own world
     worldmodels record run=runs/train/default env=minatar env.game=asterix steps=10000    in another world
+    worldmodels record run=runs/train/default policy=planning planner.simulations=64    by a search in its model
 
 The store is named after world and policy unless `store` names it. `worldmodels inspect <store>` shows what it holds.
 """
@@ -21,10 +22,15 @@ def main(argv: list[str]) -> int:
     def task(cfg: DictConfig, overrides: list[str]) -> None:  # noqa: ARG001 (every verb's task takes them)
         from worldmodels.launch.record import record
 
+        if cfg.get("policy") is not None and cfg.policy.get("planner") is not None and not cfg.planner.simulations:
+            print("searches nothing: with planner.simulations=0 it acts by what the run's network says alone")
         folder, summary = record(cfg)
         told = "" if summary.mean_return is None else f", mean return {summary.mean_return:.2f}"
         print(f"added    {summary.added_steps:,} env steps, {summary.added_episodes:,} episodes{told}")
         print(f"holds    {summary.env_steps:,} env steps, {summary.episodes:,} episodes")
         print(f"store    {folder}")
 
-    return hydra_verb("record", argv, task, help_text=__doc__ or "")
+    from worldmodels.launch.own_search import with_own_search
+
+    words = with_own_search(argv, "policy=planning", "explore", default=True)
+    return hydra_verb("record", words, task, help_text=__doc__ or "")

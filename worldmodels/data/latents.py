@@ -85,8 +85,8 @@ class Latents:
         except OSError as full:
             raise StoreError(
                 f"{self.folder} can not grow: {full.strerror}",
-                f"room for beliefs of {len(rows)} more steps",
-                "make room and go on from the last checkpoint, or set data.replay_context=0",
+                f"room for what is told of {len(rows)} more steps",
+                "make room and go on from the last checkpoint; or begin anew without replay_context, or refresh",
             ) from full
         known[rows], fresh[rows] = True, True
 

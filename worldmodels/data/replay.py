@@ -49,8 +49,8 @@ class Replay:
     believed at their first step, when it was lived or last learned from, instead of blank: DreamerV3's, of which 1 is
     the only length here. So do they, from the end of the row's window before, with a sampler that carries it on. With
     `refresh` the policy's extras lie where the learner replaces them when it knows better, and windows have the newest.
-    With `input_priorities` the learner says how surprising new windows are before any is drawn; without, they come
-    first. `compress` names observations that are deflated on disk.
+    With `input_priorities` the learner says how surprising new windows are before any is drawn, and again when they
+    have grown; without, they come first. `compress` names observations that are deflated on disk.
     """
 
     sampler: Sampler

@@ -228,7 +228,7 @@ class Prioritised(Uniform):
             raise ConfigError(f"{found} with Prioritised", "draws by priority alone", do)
 
     def fresh(self, store: EpisodeStore) -> Iterator[Batch]:
-        """The windows that became possible since the last call or draw, up to `batch` of them at a time."""
+        """The windows that became possible, or longer, since the last call or draw; up to `batch` of them at a time."""
         keys = self._take_in(store)
         for begin in range(0, len(keys), self.batch):
             yield self._windows(store, keys[begin : begin + self.batch])
@@ -269,18 +269,30 @@ class Prioritised(Uniform):
         self.weights.sums = self.weights.blocks.sum(1)
 
     def _take_in(self, store: EpisodeStore) -> Int64[np.ndarray, "n 2"]:
-        """Give every start that became possible since the last call the greatest priority."""
+        """Give every start that became possible since the last call the greatest priority.
+
+        Told are these, and before them those whose windows reach into what is new.
+        """
         self.table = table = store.index.table
         place, start, length = (column.values[self.seen :] for column in table.arrived[:3])
         if self.among is not None:
             wanted = np.isin(place, table.places(self.among))
             place, start, length = place[wanted], start[wanted], length[wanted]
-        first = np.maximum(start - self._needed + 1, 0)
-        count = np.maximum(start + length - self._needed + 1 - first, 0)
         self.seen = table.arrived.row.size
-        step = np.arange(count.sum()) + np.repeat(first - (np.cumsum(count) - count), count)
-        place = np.repeat(place, count)
+        end = start + length - self._needed + 1
+        new, step = _each(np.maximum(start - self._needed + 1, 0), end)
         self.candidates += len(step)
         if len(step):
-            self.weights.put(table.rows(place, step), self.greatest**self.alpha)
-        return np.stack([table.number.values[place], step], 1)
+            self.weights.put(table.rows(place[new], step), self.greatest**self.alpha)
+        grown, step = _each(np.maximum(start - self.length + 1, 0), end)
+        keys = np.stack([table.number.values[place[grown]], step], 1)
+        return np.unique(keys, axis=0)  # an episode may have grown several times
+
+
+def _each(
+    first: Int64[np.ndarray, " n"], end: Int64[np.ndarray, " n"]
+) -> tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, " N"]]:
+    """All numbers from each first up to before its end, and before them the index of theirs."""
+    count = np.maximum(end - first, 0)
+    number = np.arange(count.sum()) + np.repeat(first - (np.cumsum(count) - count), count)
+    return np.repeat(np.arange(len(count)), count), number

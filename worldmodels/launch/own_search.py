@@ -13,11 +13,19 @@ from worldmodels.launch.folder import Folder
 from worldmodels.launch.json_list import word
 
 
-def own_search(words: Sequence[str]) -> list[str]:
+def with_own_search(words: Sequence[str], beside: str, explores: str, *, default: bool) -> list[str]:
+    """The words with `own_search` of their run next to the word `beside`, if that is one of them."""
+    if beside not in words:
+        return list(words)
+    at = words.index(beside)  # between two words that are no flags, or Hydra would not take them
+    return [*words[:at], *own_search(words, explores, default=default), *words[at:]]
+
+
+def own_search(words: Sequence[str], explores: str, *, default: bool) -> list[str]:
     """`planner=<name>` and its options of `run=<folder>` among the words; none if they choose a planner themselves.
 
-    None either for a run that has no search of its own, such as a Dreamer's. It is the search that acts without
-    exploring, or with analysis.explore=true the one that explores.
+    Nor those options that they set; and none for a run that has no search of its own, such as a Dreamer's. It is the
+    search that explores, or the one that does not, as the option `explores` says, or else its default.
     """
     told = {key: value for key, _, value in (word.partition("=") for word in words)}
     folder = Folder(Path(told.get("run", "").strip("'\"")))
@@ -29,9 +37,10 @@ def own_search(words: Sequence[str]) -> list[str]:
     if not name:
         return []
     judged = (config.get("stage") or {}).get("eval_simulations")
-    if judged is not None and told.get("analysis.explore", "false").lower() != "true":
+    if judged is not None and told.get(explores, str(default)).lower() != "true":
         options["simulations"] = judged
-    return [f"planner={name}", *(f"planner.{key}={word(value)}" for key, value in options.items())]
+    left = {f"planner.{key}": value for key, value in options.items() if f"planner.{key}" not in told}
+    return [f"planner={name}", *(f"{key}={word(value)}" for key, value in left.items())]
 
 
 def _known(planner: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -55,7 +55,8 @@ class MuZero(nn.Module):
     ) -> None:
         super().__init__()
         if not spec.discrete:
-            raise ConfigError(f"{spec.name} has continuous actions", "numbered actions", "take another model and stage")
+            do = "set stage=dreamer, whose actor draws them"
+            raise ConfigError(f"{spec.name} has continuous actions", "numbered actions", do)
         self.spec = spec
         style: dict[str, Any] = {"norm": norm, "activation": activation, "init": init}
         self.representation = representation(spec, **style)

@@ -42,7 +42,7 @@ class Gumbel(TreePlanner):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("c_visit", "c_scale", "gumbel_scale"):
-            require(0 <= getattr(self, name) < math.inf, f"{name}={getattr(self, name)}", "a number of at least 0")
+            require(getattr(self, name) >= 0, f"{name}={getattr(self, name)}", "a number of at least 0")
         require(self.min_range > 0, f"min_range={self.min_range}", "above 0")
         require(self.max_considered is None or self.max_considered >= 1, "max_considered=0", "at least 1, or null")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -76,8 +77,12 @@ class TreePlanner(ABC):
     def candidates(self) -> int | None:
         return None
 
+    most: ClassVar[int] = 100_000  # simulations, of which each is a node in memory
+
     def __post_init__(self) -> None:
-        require(self.simulations >= 0, f"simulations={self.simulations}", "at least 0")
+        require(0 <= self.simulations <= self.most, f"simulations={self.simulations}", f"from 0 to {self.most:,}")
+        for name, value in vars(self).items():
+            require(not isinstance(value, float) or math.isfinite(value), f"{name}={value}", "a finite number")
         demand_backend(self.backend)
 
     @torch.no_grad()
@@ -93,9 +98,9 @@ class TreePlanner(ABC):
     ) -> Plan:
         """Searches from B moments at once, without gradients.
 
-        obs: whatever the simulator's `root` takes. explore: with the noise that keeps data diverse; without, nothing is
-        drawn and the same moment gives the same plan. invalid: actions that can not be taken at the roots; further
-        down the model has to make them unlikely itself. noise: what `draw` gave, in place of rng.
+        obs: whatever the simulator's `root` takes. explore: with the noise that keeps data diverse; without, the same
+        moment gives the same plan if the simulator draws nothing. invalid: actions that can not be taken at the roots;
+        further down the model has to make them unlikely itself. noise: what `draw` gave, in place of rng.
         Raises SpecError for wrong shapes, SearchError for numbers that are not finite.
         """
         opening = opened(simulator, obs, invalid, self.backend)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class Regularized(TreePlanner):
     dirichlet_fraction: Share = 0.25
     temperature: Rate = 1.0
     backend: Backend = "numba"
+    most: ClassVar[int] = 1000  # as many times as many numbers are drawn beforehand
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,8 +22,8 @@ class Sampled(Puct):
     """Hubert et al. (2021), "Learning and Planning in Complex Action Spaces": each node has `samples` actions.
 
     All are drawn from the policy there, so their prior is uniform: what is drawn often has many candidates. Difference:
-    the first candidate is the policy's mode, so that without simulations it is what is done. The simulator is one that
-    draws them, see `planner.simulator.from_candidates`; everything else is MuZero's search.
+    the first candidate is the policy's mode, so that without simulations and noise it is what is done. The simulator is
+    one that draws them, see `planner.simulator.from_candidates`; everything else is MuZero's search.
     `plan.action` are vectors (B, D); `visits`, `q` and `target` are of the candidates, which `candidates_of` tells.
     """
 

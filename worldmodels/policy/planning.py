@@ -16,7 +16,7 @@ from worldmodels.core.protocols import Policy
 from worldmodels.core.rng import Rng
 from worldmodels.core.spec import EnvSpec
 from worldmodels.model.unroll import as_vector
-from worldmodels.planner.plan import Planner, demand_heads
+from worldmodels.planner.plan import Planner, TreePlanner, demand_heads
 from worldmodels.planner.simulator import Simulator
 from worldmodels.policy.believing import Believing, Mind
 
@@ -87,6 +87,8 @@ def planning(
             "a trained world model to search in",
             "set run=<folder>, or policy.run=<folder> beside env=<name>",
         )
+    if isinstance(planner, TreePlanner) and planner.candidates is None and spec.discrete:
+        planner.check(spec.action_size)
     trained = load(run, checkpoint, planner.candidates)
     if found := trained.spec.differences(spec):
         raise ConfigError(

@@ -21,6 +21,8 @@ from worldmodels.nn.target import Target
 from worldmodels.ops.contrast import infonce, queued
 from worldmodels.stage.stage import Scalars
 
+SLOW: Mapping[str, Any] = {"rate": 0.01}  # options of the copy whose earlier words are kept
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -161,7 +163,7 @@ class Buffered(Projecting):
         layers: Natural = 1,
         queue: Count = 16384,
         temperature: Rate = 0.07,
-        target: Annotated[Mapping[str, Any], Options(Target)] | None = None,
+        target: Annotated[Mapping[str, Any], Options(Target)] = SLOW,
         norm: NormKind = "layer",
         activation: Activation = "relu",
         init: Scheme = "dreamer",
@@ -173,7 +175,7 @@ class Buffered(Projecting):
                 f"a queue of {queue} for latents of {places} places", "one for each", f"set queue={256 * places}"
             )
         mlp = MLP(whole.shape[0], hidden, layers, projection, **style)
-        super().__init__(whole, nn.Sequential(Places(len(whole.shape)), mlp), target or {"rate": 0.01})
+        super().__init__(whole, nn.Sequential(Places(len(whole.shape)), mlp), target)
         self.temperature = temperature
         # Before there is anything, directions at random, of length 1 on average.
         self.register_buffer(

@@ -89,6 +89,9 @@ class MuZero(Stage):
     ) -> None:
         super().__init__(spec)
         made = model(spec)
+        if target is not None and not search_values:
+            found = "stage.search_values=false with stage.target, from which values are bootstrapped instead"
+            raise ConfigError(found, "one of both", "leave out stage.search_values, or set stage.target=null")
         if not isinstance(made, muzero.MuZero):
             found = f"stage=muzero with a model of {type(made).__name__}"
             raise ConfigError(found, "latents that tell rewards, values and a policy", "take model=muzero")
@@ -122,8 +125,7 @@ class MuZero(Stage):
 
     def _demand_learned(self) -> None:
         """ConfigError where searches would go through dynamics that nothing teaches."""
-        searches = {"planner.simulations": self.planner.simulations, "stage.eval_simulations": self.eval_simulations}
-        for name, count in searches.items():
+        for name, count in self._searches.items():
             if count and not self.horizon.unroll:
                 raise ConfigError(
                     f"{name}={count} with stage.unroll=0: a search in a model whose steps are not learned",
@@ -131,15 +133,31 @@ class MuZero(Stage):
                     f"set stage.unroll=5, and data.sampler.length to 6 + stage.n_step; or {name}=0",
                 )
 
+    @property
+    def _searches(self) -> dict[str, int | None]:
+        """How many simulations each kind of search has, by its option; None where that is not set."""
+        again = self._again.options
+        return {
+            "planner.simulations": self.planner.simulations,
+            "stage.eval_simulations": self.eval_simulations,
+            "stage.reanalyze.simulations": again.simulations if again.ratio else None,
+        }
+
     def simulator(self, rng: torch.Generator, candidates: int | None = None) -> Simulator:  # noqa: ARG002 (draws none)
         demand_kind(self.spec, candidates)
+        if not self.horizon.unroll:
+            raise ConfigError(
+                "a run with stage.unroll=0, whose model has not learned what follows",
+                "a model that was trained to imagine at least one step",
+                "search in a run of +experiment=q_learning_search, or record this one without policy=planning",
+            )
         return simulator(self.model, self.horizon.discount)
 
     def policy(self) -> Searching:
-        simulator = self.simulator(torch.Generator())
+        ways = simulator(self.model, self.horizon.discount)
         clock = None if self.horizon.shorten_every is None else lambda: self.updates
         return Searching(
-            self.spec, self.model, simulator, self.planner, self.judged, plain=not self.search_values, clock=clock
+            self.spec, self.model, ways, self.planner, self.judged, plain=not self.search_values, clock=clock
         )
 
     @property
@@ -153,20 +171,16 @@ class MuZero(Stage):
         return {"prior": self.policy().by(replace(self.planner, simulations=0))} if self.judged.simulations else {}
 
     def remarks(self) -> list[str]:
-        again = self._again.options
-        searched = {
-            "planner.simulations": self.planner.simulations,
-            "stage.reanalyze.simulations": again.simulations if again.ratio else None,
-        }
         what = "policies are learned from what the network says itself"
         if self.model.by_actions:
             what = "it acts by the network's own values of actions"
-        found = [f"{name}=0: nothing is searched; {what}" for name, count in searched.items() if count == 0]
+        names = ("planner.simulations", "stage.reanalyze.simulations")
+        found = [f"{name}=0: nothing is searched; {what}" for name in names if self._searches[name] == 0]
         if self.planner.simulations and not self.judged.simulations:
             found.append(
                 "stage.eval_simulations=0: evaluations search nothing, and have the score of the network alone"
             )
-        if self.planner.simulations and not self.scales.reward:
+        if any(self._searches.values()) and not self.scales.reward:
             found.append("stage.scales.reward=0: searches go by rewards that nothing teaches")
         return found
 
