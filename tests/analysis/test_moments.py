@@ -19,7 +19,8 @@ from worldmodels.core.rng import Rng
 from worldmodels.core.spec import ArraySpec, EnvSpec
 from worldmodels.data.store import EpisodeStore
 
-SPEC = EnvSpec("counting", {"place": ArraySpec((1,), "float32")}, 3, extras={"level": ArraySpec((), "int64")})
+SPEC = EnvSpec("counting", {"place": ArraySpec((1,), "float32")}, 3, extras={"level": ArraySpec((), "float64")})
+EXTRAS = {**SPEC.extras, "told": ArraySpec((), "float64")}  # the last one is a policy's
 LENGTHS = (5, 70, 130, 1, 64, 65, 63, 200, *[12] * 30)
 
 
@@ -57,14 +58,14 @@ def episode(number: int, length: int) -> Episode:
         rng.standard_normal(length).astype(np.float32),
         terminated=True,
         truncated=False,
-        extras={"level": np.full(length, number)},
+        extras={"level": rng.standard_normal(length), "told": rng.standard_normal(length)},  # of the world; of a policy
         number=number,
     )
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
-    store = EpisodeStore.create(tmp_path_factory.mktemp("store") / "s", SPEC)
+    store = EpisodeStore.create(tmp_path_factory.mktemp("store") / "s", SPEC, extras=EXTRAS)
     store.extend([episode(number, length) for number, length in enumerate(LENGTHS)])
     return store
 
@@ -96,11 +97,14 @@ def test_rewards_and_extras_stand_at_the_moment_on_which_they_came(store: Episod
         assert moments.first[at] == (step == 0)
         if step:
             assert moments.reward[at] == lived.reward[step - 1]
+            assert moments.extras["level"][at] == lived.extras["level"][step - 1]
+        if step < len(lived.reward):
+            assert moments.extras["told"][at] == lived.extras["told"][step]
     found = variables(moments)
-    assert set(found.names) == {"place.0", "reward", "level"}
-    level = found.values[:, found.at("level")]
-    assert np.isnan(level[moments.first]).all()
-    assert np.array_equal(level[~moments.first], chosen.number[chosen.episode][~moments.first])
+    assert set(found.names) == {"place.0", "reward", "level", "told"}
+    for name, unknown in (("level", moments.first), ("reward", moments.first), ("told", moments.last)):
+        assert np.array_equal(np.isnan(found.values[:, found.at(name)]), unknown)
+    assert moments.last.sum() == sum(chosen.count == np.array(LENGTHS)[chosen.number] + 1)
 
 
 def test_which_episodes_depends_on_the_seed_alone(store: EpisodeStore):
@@ -113,7 +117,7 @@ def test_which_episodes_depends_on_the_seed_alone(store: EpisodeStore):
 def test_too_few_moments_or_episodes_are_refused(store: EpisodeStore, tmp_path: Path):
     with pytest.raises(StoreError, match="100 frames"):
         choose(store, 100, 500, Rng(0))
-    few = EpisodeStore.create(tmp_path / "few", SPEC)
+    few = EpisodeStore.create(tmp_path / "few", SPEC, extras=EXTRAS)
     few.extend([episode(number, 900) for number in range(3)])
     with pytest.raises(StoreError, match="in 3 episodes"):
         choose(few, 20_000, 500, Rng(0))

@@ -10,6 +10,7 @@ import pytest
 from worldmodels import command
 from worldmodels.core.spec import ArraySpec
 from worldmodels.data.store import EpisodeStore
+from worldmodels.launch.agents import agents
 
 WORLD = ["env=dummy", "env.game=corridor", "width=4"]
 
@@ -146,6 +147,8 @@ def test_agents_of_several_runs_live_in_the_mixture_of_their_games(capsys: pytes
     for game in ("breakout", "asterix"):
         assert command.main(["train", *words, f"env.game={game}", f"name={game}"]) == 0
     record = ["record", "+experiment=record_multi_env", "env.games=[asterix,breakout]", "prefill=400", "width=4"]
+    found = agents(["runs/dqn_minatar/*"], ["update_*", "last"], ["minatar/breakout"])
+    assert [agent.skill for agent in found] == [1, 2, 4], "the last one is that of update 4"
     assert command.main([*record, "steps=2000", "policy.checkpoints=[update_*]"]) == 0
     with EpisodeStore.open("recordings/minatar_multi_env") as store:
         assert store.spec.worlds == ("minatar/asterix", "minatar/breakout")

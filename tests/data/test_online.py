@@ -36,11 +36,15 @@ def test_every_whole_window_is_served_once_before_anything_is_drawn(tmp_path: Pa
     sampler, wanted = Uniform(LENGTH, 7, online=True), expected(store)
     served = [tuple(key) for _ in range(-(-len(wanted) // 7)) for key in sampler.keys(store, rng).tolist()]
     assert set(served[: len(wanted)]) == wanted
-    ends = {}
-    for order, (number, first) in enumerate(served[: len(wanted)]):  # of an episode, the earlier window comes first
-        assert ends.get(number, -1) < first
-        ends[number] = first
-        assert order < len(wanted)
+    place, start, length = (column.values for column in store.index.table.arrived[:3])
+    number = store.index.table.number.values[place]
+    ends = []
+    for episode, first in served[: len(wanted)]:
+        last = first + LENGTH - 1
+        (piece,) = np.flatnonzero((number == episode) & (start <= last) & (last < start + length))
+        ends.append((int(piece), last))
+    assert ends == sorted(ends), "in the order in which their last steps arrived"
+    assert len({piece for piece, _ in ends}) > 10
     drawn = np.concatenate([sampler.keys(store, rng) for _ in range(20)])
     assert (drawn[:, 1] % LENGTH != 0).any()
     store.close()

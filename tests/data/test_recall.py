@@ -44,7 +44,12 @@ def store(tmp_path):
         yield made
 
 
-@pytest.mark.parametrize("how", [{}, {"pad": True}, {"cross": True}], ids=str)
+def test_rows_that_read_on_are_not_padded():
+    with pytest.raises(ConfigError, match=r"pad=true with rows that read on(.|\n)*data\.sampler\.cross=true"):
+        Consecutive(4, 6, pad=True)
+
+
+@pytest.mark.parametrize("how", [{}, {"cross": True}], ids=str)
 def test_a_row_that_reads_on_begins_where_its_last_window_ended(store, how):
     sampler, rng, before = Consecutive(4, 6, reset_interval=40, **how), Rng(0), None
     counts = {"on": 0, "jumps": 0}

@@ -23,6 +23,7 @@ from worldmodels.data.store import EpisodeStore
 from worldmodels.env.dummy import Dummy
 from worldmodels.env.gymnasium import Gymnasium
 from worldmodels.env.minatar import MinAtar
+from worldmodels.env.minigrid import MiniGrid
 from worldmodels.env.mixture import Mixture
 from worldmodels.policy.scripted import Random
 
@@ -172,11 +173,16 @@ def test_a_window_goes_on_in_the_next_episode_of_its_world(store):
         (MinAtar(actions="full"), ("asterix", "freeway"), r"asterix and freeway .*\n.*obs\['grid'\].* \(10, 10, 7\)"),
         (MinAtar(unify="pad"), ("breakout", "freeway"), "noop, left, right here, noop, up, down there"),
         (Dummy(), ("corridor", "dot"), "corridor and dot can not be mixed"),
+        (
+            MiniGrid(privileged=True),
+            ("MiniGrid-Empty-5x5-v0", "MiniGrid-Empty-8x8-v0"),
+            r"extra \w+: .* in one, .* in the other\n(.|\n)*set env\.base\.privileged=false",
+        ),
     ],
 )
 def test_games_that_differ_are_refused_with_what_differs(base, games, told):
     with pytest.raises(ConfigError, match=told):
-        Mixture(base, games).spec()
+        Mixture(base, games, "id" if isinstance(base, MiniGrid) else "game").spec()
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,11 @@ def test_an_arm_takes_over_and_lets_learn_what_it_says(name: str, other: Path) -
         ["arm=scratch", "init.modules=[encoder]"],
         ["arm=frozen_rssm", "stage.freeze=[rssm,encoder]"],
         ["arm=frozen_world_model", "stage.model_updates=5"],
+        *(
+            [f"arm={name}", option]
+            for name in ARMS
+            for option in ("init.modules=[encoder,heads]", "stage.freeze=[heads]", "stage.model_updates=7")
+        ),
     ],
 )
 def test_an_arm_that_was_made_another_is_refused_and_none_is_not(words: list[str]) -> None:

@@ -153,7 +153,7 @@ def test_a_checkpoint_of_another_world_says_what_differs_there() -> None:
     kept("other", [*ACTING, "env.game=dot"])
     with pytest.raises(SpecError, match=r"(?s)another one: obs\['image'\]: absent here, .*encoder: .*rssm") as refused:
         begun(*ACTING, "init=other")
-    assert "take the same world in both" in str(refused.value)
+    assert "take its world: env.game=dot" in str(refused.value)
     _, _, told = begun(*ACTING, "init=other", "init.modules=[heads]")
     assert told is not None
     assert "obs[" in told.remarks[0], "it fits, but a reader should know"

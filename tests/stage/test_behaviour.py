@@ -295,6 +295,12 @@ def test_returns_are_scaled_by_the_range_of_this_and_earlier_dreams():
     assert scale > 0.3
 
 
+def test_no_discount_can_not_be_divided_by():
+    with pytest.raises(ConfigError, match=r"discount=0.0 with discount_weight=false(.|\n)*discount_weight=true"):
+        Imagination(discount=0.0, discount_weight=False)
+    Imagination(discount=0.0)
+
+
 def test_a_small_range_of_returns_counts_as_its_floor():
     stage = dreams.dreamer(imagination=replace(dreams.PLAN, return_norm_floor=1e4))
     assert float(stage.losses(dreams.batch())[1]["critic/return_range"]) == 1e4

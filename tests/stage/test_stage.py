@@ -25,6 +25,22 @@ def test_a_stage_chooses_the_data_that_it_learns_from(stage: str, data: str, mod
     assert (cfg.get("model") is not None, cfg.get("env") is not None) == (model, env)
 
 
+def test_a_dreamer_learns_from_episodes_that_are_shorter_than_its_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = [
+        "model.recurrence.deter=16",
+        "model.recurrence.hidden=16",
+        "data.sampler.batch=2",
+        "data.warmup=200",
+        "data.width=4",
+        "budget.updates=1",
+    ]
+    words = ["stage=dreamer", "env=dummy", "env.time_limit=7", *small, "evaluation.episodes=1", "callback.score=null"]
+    assert command.main(["train", *words, "data.updates=1"]) == 0
+
+
 def test_the_command_line_has_the_last_word_on_data() -> None:
     cfg = config("train", ["stage=world_model", "data=replay", "env=dummy"])
     assert cfg.data["_target_"].endswith(".Replay")

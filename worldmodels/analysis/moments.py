@@ -44,13 +44,18 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Moments:
-    """What was there at n moments. reward and extras came on arrival, so those of first moments are unknown: zeros."""
+    """What was there at n moments, and zeros where that is not known.
+
+    That is the first moment of rewards and of a world's extras, which came on arrival, and the last one of a policy's
+    extras, which tell of what it did next.
+    """
 
     spec: EnvSpec
     obs: Mapping[str, Shaped[np.ndarray, "n ..."]]
     reward: Float32[np.ndarray, " n"]
     extras: Mapping[str, Shaped[np.ndarray, "n ..."]]
     first: Bool[np.ndarray, " n"]
+    last: Bool[np.ndarray, " n"]
 
 
 @dataclass(frozen=True)
@@ -110,13 +115,18 @@ def collect(store: EpisodeStore, chosen: Chosen, world: str | None = None) -> Mo
     def arrived(array: np.ndarray, count: int) -> np.ndarray:
         return np.concatenate([np.zeros_like(array[:1]), array[: count - 1]])
 
+    def done(array: np.ndarray, count: int) -> np.ndarray:
+        return np.concatenate([array, np.zeros_like(array[:1])])[:count]
+
+    extras = {name: arrived if name in store.spec.extras else done for name in store.extras}
     spec = store.spec if world is None else replace(store.spec, name=store.spec.worlds[named(store.spec, world)])
     return Moments(
         spec,
         {name: np.concatenate([each.obs[name][:count] for each, count in some]) for name in store.spec.obs},
         np.concatenate([arrived(each.reward, count) for each, count in some]),
-        {name: np.concatenate([arrived(each.extras[name], count) for each, count in some]) for name in store.extras},
+        {name: np.concatenate([at(each.extras[name], count) for each, count in some]) for name, at in extras.items()},
         chosen.step == 0,
+        chosen.step == np.repeat([len(each.reward) for each in episodes], chosen.count),
     )
 
 

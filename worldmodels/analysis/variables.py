@@ -36,7 +36,8 @@ class Variables:
 def variables(moments: Moments) -> Variables:
     """Of planes and symbols x and y (column and row of the mean cell) and count of each; entries of vectors and extras.
 
-    Where nothing of a plane is there, x and y are not defined. reward and extras are not defined at first moments.
+    Where nothing of a plane is there, x and y are not defined. reward and a world's extras are not defined at first
+    moments, a policy's not at last ones.
     """
     found = dict(_all(moments))
     values = np.stack([np.asarray(value, np.float64) for value in found.values()], 1) if found else np.zeros((0, 0))
@@ -89,9 +90,9 @@ def _all(moments: Moments) -> Iterator[tuple[str, np.ndarray]]:
                 yield from _places(f"{prefix}{plane}", planes[..., at].astype(bool))
         elif array.kind == "vector":
             yield from _entries(name, array, moments.obs[name])
-    unknown = moments.first
-    yield "reward", np.where(unknown, np.nan, moments.reward)
+    yield "reward", np.where(moments.first, np.nan, moments.reward)
     for name, told in moments.extras.items():
+        unknown = moments.first if name in spec.extras else moments.last
         if np.issubdtype(told.dtype, np.number) or told.dtype == bool:
             array = ArraySpec(told.shape[1:], told.dtype.name)
             for entry, value in _entries(name, array, told.astype(np.float64)):

@@ -42,6 +42,9 @@ class Consecutive(Uniform):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.pad:  # or a row would go on from what was believed after nothing
+            found = "data.sampler.pad=true with rows that read on"
+            raise ConfigError(found, "whole windows, or such that cross an end", "set data.sampler.cross=true")
         demand_reads_on(self.length, self.reset_interval, "data.sampler")
 
     def sample(self, store: EpisodeStore, rng: Rng) -> Batch:

@@ -33,7 +33,10 @@ class MiniGrid(Recipe):
     and the ways to `goals` objects (`env.minigrid_truth.Truth`).
     """
 
-    UNIFYING: ClassVar = {"observations": {"mission": "ignore", "full": False}}
+    UNIFYING: ClassVar = {
+        "observations": {"mission": "ignore", "full": False},
+        "extras and views": {"privileged": False},
+    }
 
     id: str = "MiniGrid-Empty-8x8-v0"
     obs: str = "symbols"

@@ -12,7 +12,7 @@ import numpy as np
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Obs
 from worldmodels.core.protocols import World
-from worldmodels.core.spec import ENV_ID, ArraySpec, EnvSpec
+from worldmodels.core.spec import ENV_ID, ArraySpec, EnvSpec, describe
 from worldmodels.env.recipe import Recipe
 
 NAMED = 5  # more worlds are counted in a mixture's name, and not listed
@@ -75,11 +75,11 @@ class Mixture(Recipe):
         if not found and first.action_names != spec.action_names:
             found = ["actions: named in one, and not in the other"]
         if not found and (first.extras, first.views) != (spec.extras, spec.views):
-            found, unlike = ["extras or views differ"], ["extras and views"]
+            found, unlike = _unlike(first, spec), ["extras and views"]
         if found:
             raise ConfigError(
                 f"{self.games[0]} and {game} can not be mixed:\n    " + "\n    ".join(found),
-                "the same observations and actions in all games of a mixture",
+                "the same observations, actions, extras and views in all games of a mixture",
                 self._remedy(unlike),
             )
 
@@ -107,6 +107,16 @@ class Mixture(Recipe):
     def lane(self, number: int) -> World:
         place = number % len(self.parts)
         return _Labelled(self.parts[place].world(), self.spec(), place)
+
+
+def _unlike(one: EnvSpec, other: EnvSpec) -> list[str]:
+    """Extras and views that are not the same."""
+    return [
+        f"{kind} {name}: {describe(ours.get(name))} in one, {describe(theirs.get(name))} in the other"
+        for kind, ours, theirs in (("extra", one.extras, other.extras), ("view", one.views, other.views))
+        for name in dict.fromkeys([*ours, *theirs])
+        if ours.get(name) != theirs.get(name)
+    ]
 
 
 def _name(names: tuple[str, ...]) -> str:

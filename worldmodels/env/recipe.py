@@ -19,7 +19,8 @@ class Recipe(ABC):
     """Options of a world, checked when they are set. Cheap, picklable and comparable; nothing runs yet.
 
     A new world is a frozen dataclass below this one with a `world` method, and one YAML with its `_target_` and fields.
-    `UNIFYING`: options that make games alike in "observations", or in "actions", so that they can be mixed.
+    `UNIFYING`: options that make games alike in "observations", "actions" or "extras and views", so that they can be
+    mixed.
     """
 
     UNIFYING: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

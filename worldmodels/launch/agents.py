@@ -22,8 +22,8 @@ from worldmodels.policy.skilled import Agent
 def agents(runs: Sequence[str], checkpoints: Sequence[str], worlds: Sequence[str]) -> list[Agent]:
     """Every checkpoint whose name one of `checkpoints` matches, of every run that was trained in one of the worlds.
 
-    `runs` are folders, or patterns with *; ConfigError for one that names no run, and for a run without such a
-    checkpoint.
+    Two names for the weights after the same update are one agent. `runs` are folders, or patterns with *. ConfigError
+    for one that names no run, and for a run without such a checkpoint.
     """
     found = dict.fromkeys(folder for pattern in runs for folder in _folders(pattern))
     return [
@@ -70,7 +70,8 @@ def _of(folder: Folder, wanted: Sequence[str]) -> list[Agent]:
             f"one of {', '.join(there)}" if there else "a run that has cut a checkpoint",
             "set policy.checkpoints=[last], or train with callback.checkpoint.keep=geometric",
         )
-    return [_agent(folder, name) for name in names]
+    made = [_agent(folder, name) for name in names]
+    return list({agent.skill: agent for agent in reversed(made)}.values())[::-1]  # the last one may have two names
 
 
 def _agent(folder: Folder, name: str) -> Agent:

@@ -14,6 +14,9 @@ from worldmodels.launch.choices import conf
 from worldmodels.launch.folder import flat
 from worldmodels.launch.json_list import word
 
+# What arms are told apart by, and what it is where an arm says nothing of it.
+PLAIN: dict[str, Any] = {"init.modules": None, "stage.freeze": [], "stage.model_updates": None}
+
 
 def demand(config: Mapping[str, Any]) -> None:
     """ConfigError if a run has the name of an arm, and other options; what an arm takes from elsewhere is free."""
@@ -23,6 +26,7 @@ def demand(config: Mapping[str, Any]) -> None:
     if path is None:
         return
     here, own = flat(config), flat(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+    own = {**{key: value for key, value in PLAIN.items() if key in here}, **own}
     for key, value in own.items():
         own_word = key.partition(".")[0] != "defaults" and not (isinstance(value, str) and "${" in value)
         if own_word and here.get(key) != value:

@@ -83,7 +83,7 @@ def begin(config: Mapping[str, Any], stage: Stage, spec: EnvSpec) -> Begun | Non
     told = f"the world of {folder.path} is another one: "
     world = folder.read_spec()
     differences = tuple(told + each for each in spec.differences(world))
-    _fit(path, names, here, there, differences, _sizes(theirs, config))
+    _fit(path, names, here, there, differences, _Advice(theirs, config, bool(differences)))
     remarks = (*differences, *meaning.demand(folder.path, theirs, config, names, here))
     for name in names:
         found = tensors(there, name)
@@ -123,7 +123,7 @@ def _fit(
     here: Weights,
     there: Weights,
     differences: Sequence[str],
-    sizes: str,
+    advice: _Advice,
 ) -> None:
     """SpecError with the modules and tensors that have another shape, and with the modules that would do."""
     wrong = {name: lines for name in names if (lines := _misfits(name, here, there))}
@@ -135,12 +135,11 @@ def _fit(
     others_fit = [name for name in modules(there) if name in modules(here) and not _misfits(name, here, there)]
     some = [f"no module of it fits; it has {', '.join(modules(there))}"]
     if fit or others_fit:
-        some = [f"init.modules=[{','.join(fit or others_fit)}] takes those that fit"]
-    some += ["take the same world in both, or a checkpoint of this one"] if differences else [sizes]
+        some = [advice.modules(fit or others_fit)]
     raise SpecError(
         f"{path} does not fit into this {'run' if differences else 'model'}:\n    " + "\n    ".join(lines),
         f"weights of the same names and shapes in {', '.join(names)}",
-        "; or ".join(some),
+        "; or ".join([*some, *advice.alike()]),
     )
 
 
@@ -164,14 +163,35 @@ def _shape(tensor: Tensor | None) -> str:
     return "absent" if tensor is None else str(tuple(tensor.shape))
 
 
-def _sizes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    """The other run's model, as words to paste."""
-    there, here = ({**flat(config.get("model") or {}, "model."), **_behaviour(config)} for config in (theirs, ours))
+@dataclass(frozen=True)
+class _Advice:
+    """What to do about weights that do not fit, from the configs of both runs."""
+
+    theirs: Mapping[str, Any]
+    ours: Mapping[str, Any]
+    other_world: bool
+
+    def modules(self, names: Sequence[str]) -> str:
+        words = f"init.modules=[{','.join(names)}] takes those that fit"
+        return f"arm=null {words}, since an arm is another without its modules" if self.ours.get("arm") else words
+
+    def alike(self) -> list[str]:
+        """What would make the two alike: the other run's world and model, as words to paste."""
+        world = _unlike(*(flat(config.get("env") or {}, "env.") for config in (self.theirs, self.ours)))
+        model = _unlike(*({**flat(c.get("model") or {}, "model."), **_behaviour(c)} for c in (self.theirs, self.ours)))
+        found = list[str]()
+        if self.other_world:
+            same = "take the same world in both, or a checkpoint of this one"
+            found.append(f"take its world: {world}" if world else same)
+        if model:
+            found.append(f"take that run's model: {model}")
+        return found or ["take the checkpoint of a run with this model"]
+
+
+def _unlike(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """What is other there, as words to paste."""
     other = [f"{key}={word(value)}" for key, value in there.items() if key in here and value != here[key]]
-    if not other:
-        return "take the checkpoint of a run with this model"
-    more = " and so on, as its config.yaml says" if len(other) > OPTIONS else ""
-    return f"take that run's model: {' '.join(other[:OPTIONS])}{more}"
+    return " ".join(other[:OPTIONS]) + (" and so on, as its config.yaml says" if len(other) > OPTIONS else "")
 
 
 def _behaviour(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def translation(own: EnvSpec, world: EnvSpec, name: str | None = None) -> Transl
     try:
         moves = _moves(own, world)
     except ConfigError as lost:
-        wrong.append(lost.found)
+        wrong.append(f"{lost.found}; {lost.do}" if lost.do else lost.found)
     if wrong:
         raise SpecError(
             f"an agent of {own.name} can not act in {name or world.name}:\n    " + "\n    ".join(wrong),
@@ -80,7 +80,8 @@ def _moves(own: EnvSpec, world: EnvSpec) -> Int64[np.ndarray, " own"] | None:
         raise ConfigError(f"it has {describe_action(own)}, the world {describe_action(world)}", "equal actions", "")
     if lacking := [each for each in own.action_names if each not in world.action_names]:
         found = f"it may choose {', '.join(lacking)}, the world offers {', '.join(world.action_names)}"
-        raise ConfigError(found, "a world with all of its actions", "")
+        do = "set options that offer them, such as env.actions=full of MinAtar or env.full_actions=true of Atari"
+        raise ConfigError(found, "a world with all of its actions", do)
     return np.array([world.action_names.index(each) for each in own.action_names], np.int64)
 
 

@@ -61,6 +61,12 @@ class Imagination:
                 "a low quantile of returns below the high one",
                 "set stage.imagination.return_norm_low=0.05 and stage.imagination.return_norm_high=0.95",
             )
+        if not self.discount and not self.discount_weight:
+            raise ConfigError(
+                "discount=0.0 with discount_weight=false",
+                "a discount above 0, by which the weights of steps are divided",
+                "set stage.imagination.discount=0.997, or stage.imagination.discount_weight=true",
+            )
         if self.return_norm and not (self.return_norm_rate and self.return_norm_floor):
             raise ConfigError(
                 f"return_norm_rate={self.return_norm_rate}, return_norm_floor={self.return_norm_floor}",
