@@ -103,5 +103,5 @@ def test_a_missing_optional_package_names_its_extra(monkeypatch: pytest.MonkeyPa
     from worldmodels.launch.logger import wandb
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'worldmodels\[wandb\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[wandb\]'"):
         wandb(str(tmp_path), "any", True)

@@ -16,6 +16,8 @@ from typecheck import unwatched
 
 from worldmodels import command
 from worldmodels.launch.choices import conf
+from worldmodels.launch.compose import config
+from worldmodels.launch.words import with_demo
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -138,6 +140,24 @@ def test_the_layers_are_the_folders_of_the_package() -> None:
     (named,) = re.findall(r"imports only go down: (`core`.*?`command`)", README, re.DOTALL)
     folders = {path.parent.name for path in (REPOSITORY / "worldmodels").glob("*/__init__.py")}
     assert set(re.findall(r"\w+", named)) == folders
+
+
+def trainings(page: Path) -> list[list[str]]:
+    """The words of each `python train.py` in a page's blocks that names no file of the reader's own."""
+    blocks = "".join(re.findall(r"```(?:bash|sh)\n(.*?)```", page.read_text(), re.DOTALL)).replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True) for line in blocks.splitlines()]
+    return [words[2:] for words in lines if words[:2] == ["python", "train.py"] and "--config-dir" not in words]
+
+
+@pytest.mark.parametrize("page", sorted((REPOSITORY / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_what_the_pages_type_are_options_that_there_are(page: Path) -> None:
+    """Of several values for a sweep the first; launchers and sweepers have configs of their own."""
+    for words in trainings(page):
+        words = [word for word in words if not word.startswith(("hydra", "-m"))]
+        words = [re.sub(r"(?<==)([\w.-]+),.*", r"\1", word) for word in words]
+        words = [re.sub(r"=(tag|choice|range|interval)\(.*", "=1", word) for word in words]
+        config("train", with_demo(words))
+    assert sum(len(trainings(each)) for each in (REPOSITORY / "docs").glob("*.md")) > 15
 
 
 def test_links_lead_somewhere() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,14 +43,18 @@ def test_a_wrong_word_is_answered_with_the_right_one(word: str, hint: str, capsy
     assert not list(Path().rglob("*.ckpt"))
 
 
-def test_help_of_every_verb_is_its_docstring(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_every_verb_is_its_docstring_and_what_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--help"]) == 0
     overview = capsys.readouterr().out
     for verb in command.verbs():
         assert f"  {verb} " in overview
     for verb in ("train", "record", "count"):
         assert command.main([verb, "--help"]) == 0
-        assert f"worldmodels {verb}" in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert f"worldmodels {verb}" in told
+        assert re.search(r"^  env= +atari .*\bminatar$", told, re.MULTILINE)
+        assert (verb != "record") == ("dqn_minatar" in told.partition("Choices:")[2])
+        assert (verb == "record") == ("record_multi_env" in told)
 
 
 def test_an_unknown_verb_gets_the_closest_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,7 +191,7 @@ def test_a_model_may_answer_in_half_precision() -> None:
 
 def test_without_numba_a_search_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'worldmodels\[search\]', or set planner.backend=torch"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[search\]'.*, or set planner.backend=torch"):
         Gumbel()
     assert plan(Gumbel(simulations=2, backend="torch"), random_table(), states(3)).visits.sum() == 6
 

@@ -111,13 +111,14 @@ def hydra_verb(config_name: str, argv: Sequence[str], task: Task, *, help_text: 
 
     Hydra's own flags work: --multirun, --config-dir, --cfg, --info. In a multirun, a job's error is Hydra's to report.
     """
+    from worldmodels.launch.choices import conf, groups, listing
+
     if {"-h", "--help"} & set(argv):
-        print(help_text.strip())
+        print("\n\n".join(part for part in (help_text.strip(), listing(config_name)) if part))
         return 0
     import hydra
     from hydra.errors import InstantiationException
 
-    from worldmodels.launch.choices import conf, groups
     from worldmodels.launch.refusal import REFUSALS, explain
     from worldmodels.launch.words import HYDRA, check_flags, without_null
 

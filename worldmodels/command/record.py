@@ -4,9 +4,9 @@ worldmodels record env=<name> policy=<name> steps=<count> [episodes=<count>] [st
 worldmodels record run=<folder> [explore=false] steps=<count>
 
     worldmodels record env=minatar env.game=breakout policy=random steps=100000
-    worldmodels record run=runs/train/default explore=false episodes=50    a trained agent in its own world
-    worldmodels record run=runs/train/default env=minatar env.game=asterix steps=10000    in another world
-    worldmodels record run=runs/train/default policy=planning planner.simulations=64    by a search in its model
+    worldmodels record run=runs/dreamer_minatar/mine explore=false episodes=50    a trained agent in its own world
+    worldmodels record run=runs/dreamer_minatar/mine env=minatar env.game=asterix steps=10000    in another world
+    worldmodels record run=runs/dreamer_minatar/mine policy=planning planner.simulations=64    by a search in its model
 
 The store is named after world and policy unless `store` names it. `worldmodels inspect <store>` shows what it holds.
 """

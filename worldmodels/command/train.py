@@ -9,8 +9,12 @@ worldmodels train [+experiment=<name>] [group=<choice> ...] [option=<value> ...]
     worldmodels train force=true                       start over; the old folder is kept beside the new one
     worldmodels train --cfg job                        print the config and leave
     worldmodels train --config-dir <folder>            also look for configs in a folder of yours
+    worldmodels train trainer=gpu                      on a GPU; trainer.devices=4 on four
+    worldmodels train -m seed=0,1 hydra/launcher=...   several runs: basic, joblib, gpu_queue, submitit_slurm,
+                                                       submitit_lsf, submitit_local (docs/clusters.md)
 
-Exit codes: 0 finished, 2 something to mend, 130 or 143 stopped by Ctrl-C or SIGTERM (the same command goes on).
+Exit codes: 0 finished, 1 a run of several failed, 2 something to mend, 130 or 143 stopped by Ctrl-C or SIGTERM (the
+same command goes on).
 """
 
 from __future__ import annotations

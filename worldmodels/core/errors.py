@@ -50,7 +50,7 @@ class MissingExtraError(UserError, ImportError):
         super().__init__(
             f"the package {package!r} is not installed",
             f"the optional dependencies of {extra!r}",
-            f"pip install 'worldmodels[{extra}]'" + (f", or {instead}" if instead else ""),
+            f"pip install '.[{extra}]' in the checkout" + (f", or {instead}" if instead else ""),
         )
 
 

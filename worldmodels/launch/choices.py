@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,22 @@ def choices_of(group: str) -> list[str]:
     folder = conf() / group
     ours = [path.stem for path in folder.glob("*.yaml")] if group and folder.is_dir() else []
     return sorted({*ours, *(_stored(group) if group.startswith("hydra/") else [])})
+
+
+def listing(verb: str) -> str:
+    """For its help: what can be chosen from each group in the defaults of `conf/<verb>.yaml`, and the experiments."""
+    defaults: Any = OmegaConf.to_container(OmegaConf.load(conf() / f"{verb}.yaml"), resolve=False)
+    held = [name for each in defaults["defaults"] if isinstance(each, dict) for name in each]
+    experiments = [name for name in choices_of("experiment") if name.startswith("record_") == (verb == "record")]
+    chosen = {"+experiment": experiments} if verb in ("train", "record") else {}
+    chosen |= {name.rpartition("@")[2]: choices_of(name.partition("@")[0]) for name in held if " " not in name}
+    width = max(map(len, chosen), default=0) + 1
+    lines = [
+        textwrap.fill(f"  {group + '=':<{width}} {' '.join(names)}", 112, subsequent_indent=" " * (width + 3))
+        for group, names in chosen.items()
+        if names
+    ]
+    return "\n".join(["Choices:", *lines]) if lines else ""
 
 
 def _stored(group: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The original sweep tool's list of runs, a JSON list of flat objects, and its way into Hydra's words.
 
-[{"stage.lr": 1e-4, "env.game": "breakout"}, {"stage.lr": 3e-4, "env.game": "asterix"}]
+[{"seed": 0, "env.game": "breakout"}, {"seed": 1, "env.game": "asterix"}]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from worldmodels.core.errors import ConfigError
 
-EXAMPLE = '[{"seed": 0, "stage.horizon": 15}, {"seed": 1, "stage.horizon": 15}]'
+EXAMPLE = '[{"+experiment": "dqn_minatar", "seed": 0}, {"+experiment": "dqn_minatar", "seed": 1}]'
 _SPACE = re.compile(r"[ \t\n\r]*")
 _KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/:-]*")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./+-]*")  # read by Hydra as the text that it is...

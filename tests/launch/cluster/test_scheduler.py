@@ -155,5 +155,5 @@ def test_without_the_extra_a_launcher_says_what_to_install() -> None:
     ]
     told = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
     assert told.returncode == 2, told.stderr
-    assert "pip install 'worldmodels[cluster]'" in told.stderr
+    assert "pip install '.[cluster]'" in told.stderr
     assert "Traceback" not in told.stderr
