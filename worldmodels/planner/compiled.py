@@ -48,14 +48,15 @@ class Compiled:
 
     def expand(self, simulation: int, move: Move) -> None:
         """Adds one node to each tree at the edges that `select` gave, carries its value up, selects the next edges."""
-        parts = _parts(move)
+        reward, discount, prior, value = _parts(move)
         leaves = [leaf.contiguous() for leaf in self._latents.leaves(move.latent)] if self._near else []
         copies = [torch.empty_like(leaf) for leaf in leaves]
         for at, (leaf, copy) in enumerate(zip(leaves, copies, strict=True)):
             self._memory[kernels.COPIES + 4 * at + 2] = leaf.data_ptr()
             self._memory[kernels.COPIES + 4 * at + 3] = copy.data_ptr()
-        if kernels.step(self._memory, simulation, *(part.data_ptr() for part in parts)) >= 0:
-            check_finite(Move(None, *parts), simulation)
+        told = reward.data_ptr(), discount.data_ptr(), prior.data_ptr(), value.data_ptr()
+        if kernels.step(self._memory, simulation, *told) >= 0:
+            check_finite(Move(None, reward, discount, prior, value), simulation)
         if self._near:
             self._next = self._latents.rebuilt(copies)
         else:

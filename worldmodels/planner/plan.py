@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int64, Shaped
+from jaxtyping import Bool, Float64, Int64, Shaped
 from torch import Tensor
 
 from worldmodels.core.errors import ConfigError, SpecError
@@ -159,21 +159,20 @@ def silence(roots: int, actions: int) -> Noise:
 
 def with_dirichlet(opening: Opening, gamma: Float64[np.ndarray, "B A"], fraction: float) -> Opening:
     """Prior (1 - fraction) P + fraction Dirichlet, over the valid actions. Silver et al. (2017), "Methods"."""
-    drawn = torch.from_numpy(gamma).to(opening.logit.device) * opening.valid
+    drawn, prior = torch.from_numpy(gamma).to(opening.logit.device) * opening.valid, opening.prior
     total = drawn.sum(1, keepdim=True)
     # Gammas of a small alpha may all be 0 by underflow, as they are without exploration; then there is no noise.
-    mixed = torch.where(total > 0, (1 - fraction) * opening.prior + fraction * drawn / total, opening.prior)
+    mixed = torch.where(total > 0, (1 - fraction) * prior + fraction * drawn / total, prior)
     return replace(opening, logit=mixed.log())
 
 
 def by_visits(
-    visits: Int64[Tensor, "B A"], prior: Float64[Tensor, "B A"], gumbel: Float64[Tensor, "B A"], temperature: float
+    counts: Float64[Tensor, "B A"], prior: Float64[Tensor, "B A"], gumbel: Float64[Tensor, "B A"], temperature: float
 ) -> Int64[Tensor, " B"]:
-    """An action drawn in proportion to visits^(1 / temperature); the most visited if that is 0, ties by the prior.
+    """An action drawn in proportion to counts^(1 / temperature); the greatest if that is 0, ties by the prior.
 
-    Without any visit, in proportion to prior^(1 / temperature). Schrittwieser et al. (2020), appendix D.
+    counts: visits, or the prior itself where there are none. Schrittwieser et al. (2020), appendix D.
     """
-    counts = torch.where(visits.sum(1, keepdim=True) > 0, visits.to(prior), prior)
     return (counts.log() + 1e-6 * prior + temperature * gumbel).argmax(1)
 
 
@@ -195,9 +194,3 @@ def require(holds: bool, found: str, expected: str) -> None:
     """ConfigError unless it holds."""
     if not holds:
         raise ConfigError(found, expected, "choose another value")
-
-
-def shares(visits: Int64[Tensor, "B A"], prior: Float64[Tensor, "B A"]) -> Float[Tensor, "B A"]:
-    """Visits as probabilities; the prior where there are none."""
-    total = visits.sum(1, keepdim=True)
-    return torch.where(total > 0, visits / total.clamp(min=1).double(), prior)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from worldmodels.core.options import Natural, Rate, Share
-from worldmodels.planner.plan import Noise, Plan, TreePlanner, by_visits, require, shares, with_dirichlet
+from worldmodels.planner.plan import Noise, Plan, TreePlanner, by_visits, require, with_dirichlet
 from worldmodels.planner.rules import Guide, GumbelRule, PuctRule, completed
 from worldmodels.planner.search import Backend, Opening
 from worldmodels.planner.tree import Grown
@@ -65,16 +65,17 @@ class Puct(TreePlanner):
 
     def read(self, grown: Grown, opening: Opening, guide: Guide) -> Plan:
         """Without simulations the target is the prior, and never has noise."""
-        tree = grown.tree
+        tree, prior = grown.tree, grown.tree.prior[:, 0]
         visits = tree.visits[:, 0].long()
-        if self.target == "visits":
-            target = shares(visits, opening.prior)
+        counts = visits.to(prior) if self.simulations else prior
+        if self.target == "visits":  # of which there are as many as simulations
+            target = counts / self.simulations if self.simulations else opening.prior
         else:
             calm = replace(tree.row(), logit=opening.logit, prior=opening.prior)
             rule = GumbelRule(self.c_visit, self.c_scale, self.min_range)
             target = rule.improved(calm, completed(calm)).softmax(1)
         return Plan(
-            action=by_visits(visits, tree.prior[:, 0], guide.gumbel, self.temperature),
+            action=by_visits(counts, prior, guide.gumbel, self.temperature),
             visits=visits,
             value=tree.value[:, 0],
             q=grown.q,
