@@ -229,7 +229,11 @@ class Prioritised(Uniform):
 
     def fresh(self, store: EpisodeStore) -> Iterator[Batch]:
         """The windows that became possible, or longer, since the last call or draw; up to `batch` of them at a time."""
-        keys = self._take_in(store)
+        place, start, end = self._arrived(store.index.table)
+        grown, step = _each(np.maximum(start - self.length + 1, 0), end)
+        keys = np.stack([store.index.table.number.values[place[grown]], step], 1)
+        keys = np.unique(keys, axis=0)  # an episode may have grown several times
+        self._take_in(store)
         for begin in range(0, len(keys), self.batch):
             yield self._windows(store, keys[begin : begin + self.batch])
 
@@ -268,25 +272,23 @@ class Prioritised(Uniform):
         self.weights.blocks = state["weights"].numpy().copy()
         self.weights.sums = self.weights.blocks.sum(1)
 
-    def _take_in(self, store: EpisodeStore) -> Int64[np.ndarray, "n 2"]:
-        """Give every start that became possible since the last call the greatest priority.
-
-        Told are these, and before them those whose windows reach into what is new.
-        """
-        self.table = table = store.index.table
+    def _arrived(self, table: Table) -> tuple[Int64[np.ndarray, " n"], ...]:
+        """Of each new piece: the place of its episode, its first step, and the step after its last possible start."""
         place, start, length = (column.values[self.seen :] for column in table.arrived[:3])
         if self.among is not None:
             wanted = np.isin(place, table.places(self.among))
             place, start, length = place[wanted], start[wanted], length[wanted]
+        return place, start, start + length - self._needed + 1
+
+    def _take_in(self, store: EpisodeStore) -> None:
+        """Give every start that became possible since the last call the greatest priority."""
+        self.table = table = store.index.table
+        place, start, end = self._arrived(table)
         self.seen = table.arrived.row.size
-        end = start + length - self._needed + 1
         new, step = _each(np.maximum(start - self._needed + 1, 0), end)
-        self.candidates += len(step)
         if len(step):
+            self.candidates += len(step)
             self.weights.put(table.rows(place[new], step), self.greatest**self.alpha)
-        grown, step = _each(np.maximum(start - self.length + 1, 0), end)
-        keys = np.stack([table.number.values[place[grown]], step], 1)
-        return np.unique(keys, axis=0)  # an episode may have grown several times
 
 
 def _each(

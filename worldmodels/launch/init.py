@@ -177,7 +177,8 @@ class _Advice:
 
     def alike(self) -> list[str]:
         """What would make the two alike: the other run's world and model, as words to paste."""
-        world = _unlike(*(flat(config.get("env") or {}, "env.") for config in (self.theirs, self.ours)))
+        there, here = (flat(config.get("env") or {}, "env.") for config in (self.theirs, self.ours))
+        world = _unlike(there, here) if there.get("env._target_") == here.get("env._target_") else ""
         model = _unlike(*({**flat(c.get("model") or {}, "model."), **_behaviour(c)} for c in (self.theirs, self.ours)))
         found = list[str]()
         if self.other_world:

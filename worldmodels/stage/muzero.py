@@ -204,9 +204,10 @@ class MuZero(Stage):
         """How far the value of each window's first moment is from its target."""
         batch = batch.to(self.device)
         targets, latent = self.targets(batch), self.model.encode({name: x[:, 0] for name, x in batch.obs.items()})
-        value = self.model.value(latent)
         if self.model.by_actions:
             value = self.model.prior(latent).gather(1, targets.action[:, :1])[:, 0]
+        else:
+            value = self.model.value(latent)
         return (value - targets.value[:, 0]).abs() * targets.worth[:, 0]
 
     def followers(self) -> list[tuple[Target, nn.Module]]:
