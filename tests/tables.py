@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,10 +12,19 @@ from torch import Tensor
 from worldmodels.planner.gumbel import Gumbel
 from worldmodels.planner.puct import Puct
 from worldmodels.planner.regularized import Regularized
+from worldmodels.planner.rules import GumbelRule, PuctRule, RegularizedRule
 from worldmodels.planner.simulator import Move, Root, Simulator
 from worldmodels.planner.ucb_q import UcbQ
 
 PLANNERS = (Puct, Gumbel, UcbQ, Regularized)
+RULES = (PuctRule(1.25, 19652.0, "tree", "minimum", 1e-8), GumbelRule(50.0, 0.1, 1e-8), RegularizedRule(1.25, 1e-8))
+# Searches whose roots choose by one rule and whose other nodes by another.
+PAIRS = tuple(
+    partial(planner, interior=rule)
+    for planner, own in zip((Puct, Gumbel, Regularized), RULES, strict=True)
+    for rule in RULES
+    if rule is not own
+)
 BACKENDS = ("torch", "numba")
 
 

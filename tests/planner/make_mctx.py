@@ -9,6 +9,7 @@ is a graph of states: `next[s, a]`, `reward[s, a]` and `discount[s, a]` (0 in on
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -20,13 +21,18 @@ import mctx  # noqa: E402
 import numpy as np  # noqa: E402
 
 STATES = 200
-# Search, actions, roots, simulations, considered actions (0: not asked), whether some actions are invalid.
+# Search (root+interior where these differ), actions, roots, simulations, considered actions (0: not asked), whether
+# some actions are invalid.
 CASES = [
     *(("gumbel", 6, *rest) for rest in [(1, 2, 2, 0), (8, 4, 4, 0), (64, 8, 6, 0), (32, 16, 6, 0), (16, 50, 6, 0)]),
     *(("gumbel", 6, *rest) for rest in [(16, 32, 3, 0), (8, 50, 1, 0), (32, 16, 6, 1), (16, 50, 4, 1), (7, 1, 6, 0)]),
     *(("gumbel", 18, *rest) for rest in [(8, 16, 16, 0), (8, 50, 16, 1), (8, 5, 16, 0)]),
     *(("puct", 6, *rest) for rest in [(1, 2, 0, 0), (8, 8, 0, 0), (64, 16, 0, 0), (16, 50, 0, 0), (16, 16, 0, 1)]),
     *(("puct", 18, *rest) for rest in [(8, 50, 0, 0), (8, 20, 0, 1)]),
+    *(("gumbel+puct", 6, *rest) for rest in [(8, 4, 4, 0), (32, 16, 6, 0), (16, 50, 4, 1)]),
+    *(("gumbel+puct", 18, *rest) for rest in [(8, 50, 16, 0)]),
+    *(("puct+gumbel", 6, *rest) for rest in [(8, 4, 0, 0), (32, 16, 0, 0), (16, 50, 0, 1)]),
+    *(("puct+gumbel", 18, *rest) for rest in [(8, 50, 0, 0)]),
 ]
 
 
@@ -62,32 +68,62 @@ def searched(parts: dict[str, np.ndarray], kind: str, roots: int, simulations: i
         return answer, after
 
     first = mctx.RootFnOutput(prior_logits=table["prior"][state], value=table["value"][state], embedding=state)
+    asked = {
+        "params": (),
+        "rng_key": jax.random.PRNGKey(simulations),
+        "root": first,
+        "recurrent_fn": recurrent,
+        "num_simulations": simulations,
+        "invalid_actions": jnp.asarray(invalid, jnp.float64),
+    }
+    if "+" in kind:
+        return pair(asked, *kind.split("+"), considered) | {"state": state.astype(np.int16), "invalid": invalid}
     options = {"max_num_considered_actions": considered} if kind == "gumbel" else {"dirichlet_fraction": 0.0}
     policy = {"gumbel": mctx.gumbel_muzero_policy, "puct": mctx.muzero_policy}[kind]
-    key = jax.random.PRNGKey(simulations)
-    result = policy(
-        params=(),
-        rng_key=key,
-        root=first,
-        recurrent_fn=recurrent,
-        num_simulations=simulations,
-        invalid_actions=jnp.asarray(invalid, jnp.float64),
-        **options,
-    )
-    tree, summary = result.search_tree, result.search_tree.summary()
-    found = {
+    result = policy(**asked, **options)
+    found = grown(result.search_tree) | {
         "state": state.astype(np.int16),
         "invalid": invalid,
+        "target": np.asarray(result.action_weights),
+    }
+    if kind == "gumbel":
+        gumbel = result.search_tree.extra_data.root_gumbel
+        found |= {"gumbel": np.asarray(gumbel), "action": np.asarray(result.action, np.int8)}
+    return found
+
+
+def pair(asked: dict, root: str, interior: str, considered: int) -> dict[str, np.ndarray]:
+    """A search whose roots choose by one rule and whose other nodes by another, of which mctx has no policy."""
+    invalid = asked["invalid_actions"]
+    logits = jnp.where(invalid > 0, jnp.finfo(jnp.float64).min, asked["root"].prior_logits)
+    gumbel = jax.random.gumbel(asked["rng_key"], logits.shape, logits.dtype)
+    roots = {
+        "puct": partial(mctx.muzero_action_selection, depth=0),
+        "gumbel": partial(
+            mctx.gumbel_muzero_root_action_selection,
+            num_simulations=asked["num_simulations"],
+            max_num_considered_actions=considered,
+        ),
+    }
+    interiors = {"puct": mctx.muzero_action_selection, "gumbel": mctx.gumbel_muzero_interior_action_selection}
+    tree = mctx.search(
+        **asked | {"root": asked["root"].replace(prior_logits=logits)},
+        root_action_selection_fn=roots[root],
+        interior_action_selection_fn=interiors[interior],
+        extra_data=mctx.GumbelMuZeroExtraData(root_gumbel=gumbel),
+    )
+    return grown(tree) | ({"gumbel": np.asarray(gumbel)} if root == "gumbel" else {})
+
+
+def grown(tree: mctx.Tree) -> dict[str, np.ndarray]:
+    summary = tree.summary()
+    return {
         "visits": np.asarray(summary.visit_counts, np.int16),
         "value": np.asarray(summary.value),
         "q": np.asarray(summary.qvalues),
-        "target": np.asarray(result.action_weights),
         "parent": np.asarray(tree.parents, np.int8),
         "edge": np.asarray(tree.action_from_parent, np.int8),
     }
-    if kind == "gumbel":
-        found |= {"gumbel": np.asarray(tree.extra_data.root_gumbel), "action": np.asarray(result.action, np.int8)}
-    return found
 
 
 def main() -> None:

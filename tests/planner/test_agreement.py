@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tables import BACKENDS, PLANNERS, random_table, states
+from tables import BACKENDS, PAIRS, PLANNERS, random_table, states
 
+from worldmodels.planner.gumbel import Gumbel
 from worldmodels.planner.plan import Plan, TreePlanner
+from worldmodels.planner.rules import GumbelRule, PuctRule
 
 PACKED = ("edges", "links", "nodes", "places", "extremes")
 
@@ -31,7 +35,7 @@ def assert_same(one: Plan, other: Plan) -> None:
         torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", PLANNERS)
+@pytest.mark.parametrize("kind", [*PLANNERS, *PAIRS])
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -42,7 +46,7 @@ def assert_same(one: Plan, other: Plan) -> None:
     masked=st.booleans(),
 )
 def test_compiled_trees_are_those_of_the_reference(
-    kind: type[TreePlanner], seed: int, roots: int, actions: int, simulations: int, explore: bool, masked: bool
+    kind: Callable[..., TreePlanner], seed: int, roots: int, actions: int, simulations: int, explore: bool, masked: bool
 ) -> None:
     simulator = random_table(actions=actions, seed=seed).simulator()
     mask = invalid(roots, actions, seed) if masked else None
@@ -85,3 +89,17 @@ def test_all_chance_comes_from_the_generator(kind: type[TreePlanner]) -> None:
     assert torch.equal(quiet[0].tree.edges, quiet[1].tree.edges)
     if kind.__name__ != "UcbQ":  # its noise is only in the actions, unless it is asked for
         assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_interior_rule_that_is_the_roots_own_changes_nothing(backend: str) -> None:
+    simulator = random_table().simulator()
+    own = GumbelRule(c_visit=50.0, c_scale=0.1, min_range=1e-8)
+    other = PuctRule(c1=1.25, c2=19652.0, scaling="tree", unvisited="minimum", min_range=1e-8)
+    plain, same, differs = (
+        Gumbel(simulations=24, interior=rule, backend=backend).plan(simulator, states(32), rng=np.random.default_rng(3))
+        for rule in (None, own, other)
+    )
+    assert torch.equal(plain.tree.edges, same.tree.edges)
+    assert not torch.equal(plain.tree.places, differs.tree.places)
+    assert torch.equal(plain.tree.visits[:, 0].sum(1), differs.tree.visits[:, 0].sum(1))

@@ -13,7 +13,7 @@ from worldmodels.core.errors import ConfigError
 from worldmodels.planner.gumbel import Gumbel, schedules
 from worldmodels.planner.puct import Puct
 from worldmodels.planner.regularized import Regularized
-from worldmodels.planner.rules import RegularizedRule
+from worldmodels.planner.rules import GumbelRule, PuctRule, RegularizedRule, UcbRule
 from worldmodels.planner.sampled import Sampled
 from worldmodels.planner.ucb_q import UcbQ
 
@@ -234,6 +234,10 @@ def test_search_lowers_regret_where_the_model_is_true() -> None:
         lambda: Regularized(c=0.0),
         lambda: Regularized(simulations=1001),
         lambda: Sampled(c1=float("inf")),
+        lambda: PuctRule(c1=1.25, c2=0.0, scaling="tree", unvisited="minimum", min_range=1e-8),
+        lambda: GumbelRule(c_visit=50.0, c_scale=float("nan"), min_range=1e-8),
+        lambda: Gumbel(interior=UcbRule(c=0.25, min_range=1e-8)),
+        lambda: Gumbel(interior=RegularizedRule(c=1.25, min_range=1e-8, sampled=True)),
     ],
 )
 def test_an_option_that_can_not_work_is_refused(make) -> None:

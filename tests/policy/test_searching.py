@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,24 @@ def test_a_recording_by_its_own_search_changes_only_what_is_asked_for(
     assert yaml.safe_load(capsys.readouterr().out)["planner"] == {**kept, "simulations": 0}
     assert command.main([*words[:4], "steps=20", "width=2", f"store={tmp_path / 'store'}"]) == 0
     assert "searches nothing: with planner.simulations=0" in capsys.readouterr().out
+
+
+def test_a_recording_by_its_own_search_has_its_interior_rule(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = tmp_path / "runs" / "gumbel_muzero" / "inside"
+    shutil.copytree(run, copied)
+    config = Folder(copied).read_config()
+    rule = {"_target_": "worldmodels.planner.rules.RegularizedRule", "c": 2.0, "min_range": 1e-8}
+    config["planner"]["interior"] = rule
+    Folder(copied).config.write_text(yaml.safe_dump(config))
+    words = ["record", f"run={copied}", "policy=planning"]
+    assert command.main([*words, "--cfg", "job"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["planner"]["interior"] == rule
+    assert command.main([*words, "planner/interior=puct", "--cfg", "job"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["planner"]["interior"]["_target_"].endswith("PuctRule")
+    assert command.main([*words, "steps=20", "width=2", f"paths.recordings={tmp_path}"]) == 0
+    assert "gumbel+regularized-3" in capsys.readouterr().out
 
 
 def test_more_considered_actions_than_there_are_leave_no_store(

@@ -32,21 +32,24 @@ def own_search(words: Sequence[str], explores: str, *, default: bool) -> list[st
     if "planner" in told or not told.get("run") or not folder.config.is_file():
         return []
     config = folder.read_config()
-    planner = config.get("planner")
-    name, options = _known(planner) if isinstance(planner, Mapping) else ("", {})
+    name, options = _known("planner", config.get("planner"))
     if not name:
         return []
+    told_inside = "planner/interior" in told
+    inside, more = ("", {}) if told_inside else _known("planner/interior", config["planner"].get("interior"))
+    options |= {f"interior.{key}": value for key, value in more.items()}
     judged = (config.get("stage") or {}).get("eval_simulations")
     if judged is not None and told.get(explores, str(default)).lower() != "true":
         options["simulations"] = judged
     left = {f"planner.{key}": value for key, value in options.items() if f"planner.{key}" not in told}
-    return [f"planner={name}", *(f"{key}={word(value)}" for key, value in left.items())]
+    chosen = [f"planner={name}", *([f"planner/interior={inside}"] if inside else [])]
+    return [*chosen, *(f"{key}={word(value)}" for key, value in left.items())]
 
 
-def _known(planner: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Which of conf/planner it is, and its options of those that are there; nothing if it is none of them."""
-    for path in sorted((conf() / "planner").glob("*.yaml")):
+def _known(group: str, made: Any) -> tuple[str, dict[str, Any]]:
+    """Which one of a group it is, and its options of those that are there; nothing if it is none of them."""
+    for path in sorted((conf() / group).glob("*.yaml")) if isinstance(made, Mapping) else []:
         tree: Any = OmegaConf.to_container(OmegaConf.load(path))
-        if tree["_target_"] == planner.get("_target_"):
-            return path.stem, {key: planner[key] for key in tree if key in planner and not key.startswith("_")}
+        if tree["_target_"] == made.get("_target_"):
+            return path.stem, {key: made[key] for key in tree if key in made and not key.startswith("_")}
     return "", {}

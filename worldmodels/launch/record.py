@@ -147,7 +147,8 @@ def _kind(node: DictConfig) -> str:
     if node.get("planner") is None or node.get("run") is None:
         return kind
     planner = node["planner"]
-    return f"{kind}-{Path(node['run']).name}-{_kind(planner)}-{planner['simulations']}"
+    inside = f"+{_kind(planner['interior']).removesuffix('rule')}" if planner.get("interior") is not None else ""
+    return f"{kind}-{Path(node['run']).name}-{_kind(planner)}{inside}-{planner['simulations']}"
 
 
 def _default_name(cfg: DictConfig, source: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from worldmodels.planner import kernels
-from worldmodels.planner.rules import GUMBEL, Guide, Rule
+from worldmodels.planner.rules import GUMBEL, Guide, Rules
 from worldmodels.planner.simulator import Latent, Move, check_finite
 from worldmodels.planner.tree import Grown, Tree
 
@@ -16,21 +16,22 @@ from worldmodels.planner.tree import Grown, Tree
 class Compiled:
     """One tree after the other, each level a few dozen nanoseconds."""
 
-    def __init__(self, tree: Tree, rule: Rule, guide: Guide) -> None:
+    def __init__(self, tree: Tree, rules: Rules, guide: Guide) -> None:
         roots, nodes, _, actions = tree.edges.shape
         # Places and actions are read at once and can be written again; copies of the actions are the model's to keep.
         edge, asked = (torch.empty(*shape, dtype=torch.int64) for shape in ((2, roots), (nodes - 1, roots)))
         parts = (tree.edges, tree.links, tree.nodes, tree.places, tree.extremes, tree.valid)
-        numbers = torch.tensor(rule.numbers(), dtype=torch.float64)
+        numbers = torch.tensor([rules.root.numbers(), rules.interior.numbers()], dtype=torch.float64)
         guides = (guide.gumbel.contiguous(), guide.schedule.contiguous(), guide.uniform.contiguous())
         scratch = torch.empty(actions, dtype=torch.float64)
         self._kept = (*parts, *guides, scratch, edge, asked, numbers)  # as long as there are addresses of them
-        self._tree, self._gumbel = tree, rule.kind == GUMBEL
+        self._tree, self._gumbel = tree, rules.root.kind == GUMBEL
         self._latents, self._near = tree.latents, tree.latents.device.type == "cpu"
         flat = tree.latents.flat if self._near else []
-        sizes = (roots, nodes, actions, rule.kind, *(part.shape[1] for part in guides), len(flat))
+        kinds = (rules.root.kind, rules.interior.kind)
+        sizes = (roots, nodes, actions, kinds[0], *(part.shape[1] for part in guides), len(flat))
         copies = [number for leaf in flat for number in (leaf.data_ptr(), leaf[0].nbytes, 0, 0)]
-        self._memory = np.array([*sizes, *(part.data_ptr() for part in self._kept), *copies])
+        self._memory = np.array([*sizes, *(part.data_ptr() for part in self._kept), kinds[1], *copies])
         self._place, self._asked, self._next = edge[0], asked.unbind(0), None
 
     def plant(self, logit: Float64[Tensor, "B A"], value: Float64[Tensor, " B"]) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.options import Count, Natural, Rate
-from worldmodels.planner.plan import Noise, Plan, TreePlanner, require
-from worldmodels.planner.rules import Guide, GumbelRule, leading
+from worldmodels.planner.plan import Noise, Plan, PolicyPlanner
+from worldmodels.planner.rules import Guide, GumbelRule, leading, require
 from worldmodels.planner.search import Backend, Opening
 from worldmodels.planner.tree import Grown
 
@@ -22,13 +22,14 @@ CONSIDERED = 16  # actions, unless max_considered says otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gumbel(TreePlanner):
+class Gumbel(PolicyPlanner):
     """Danihelka et al. (2022): draws actions without replacement, and halves them until the best is left.
 
     With true action values its policy is never worse than the prior, however few the simulations. max_considered:
     actions drawn at each root, fewer where fewer are valid; null is 16, or all if there are fewer. c_visit and c_scale
     weigh action values against logits. gumbel_scale: of the noise while exploring; there is none otherwise. min_range:
-    action values closer than this are taken to be this far apart.
+    action values closer than this are taken to be this far apart. As it stands it is the paper's "Full Gumbel MuZero";
+    with a PuctRule as `interior` it is what the paper calls "Gumbel MuZero".
     """
 
     simulations: Natural = 16
@@ -41,9 +42,7 @@ class Gumbel(TreePlanner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("c_visit", "c_scale", "gumbel_scale"):
-            require(getattr(self, name) >= 0, f"{name}={getattr(self, name)}", "a number of at least 0")
-        require(self.min_range > 0, f"min_range={self.min_range}", "above 0")
+        require(self.gumbel_scale >= 0, f"gumbel_scale={self.gumbel_scale}", "a number of at least 0")
         require(self.max_considered is None or self.max_considered >= 1, "max_considered=0", "at least 1, or null")
 
     def check(self, actions: int) -> None:

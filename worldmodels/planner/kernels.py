@@ -24,9 +24,11 @@ numba: Any = importlib.import_module("numba")
 compiled: Callable[..., Any] = numba.njit(cache=True, error_model="numpy")
 inlined: Callable[..., Any] = numba.njit(cache=True, error_model="numpy", forceinline=True)
 TINY = float(np.finfo(np.float64).tiny)
-# Where the memory tells of latents. Of each tensor: its address for all nodes, bytes of a row, and the addresses of the
-# new nodes' and of copies to ask about next.
-COPIES = 21
+# Where the memory tells which rules the roots and other nodes choose by.
+ROOT, INTERIOR = 3, 21
+# Where it tells of latents. Of each tensor: its address for all nodes, bytes of a row, and the addresses of the new
+# nodes' and of copies to ask about next.
+COPIES = 22
 
 # The packed tensors of `Tree`: edges, links, nodes, places, extremes, valid.
 Trees = tuple[
@@ -47,7 +49,8 @@ Course = tuple[
     Int64[np.ndarray, "2 B"],
     Int64[np.ndarray, "n B"],
 ]
-Numbers = Float64[np.ndarray, " 5"]  # of the rule
+Rule = Float64[np.ndarray, " 5"]
+Numbers = Float64[np.ndarray, "2 5"]  # of the rule of the roots, and of that of other nodes
 
 
 @numba.extending.intrinsic
@@ -106,7 +109,7 @@ def _course(memory: Int64[np.ndarray, " M"]) -> Course:
 @inlined
 @no_type_check
 def _numbers(memory: Int64[np.ndarray, " M"]) -> Numbers:
-    return numba.carray(_pointer(memory[20]), (5,), np.float64)
+    return numba.carray(_pointer(memory[20]), (2, 5), np.float64)
 
 
 @compiled
@@ -123,9 +126,9 @@ def plant(memory: Int64[np.ndarray, " M"], logit: int, value: int) -> None:
     for tree in range(len(edges)):
         extremes[tree, 0], extremes[tree, 1] = np.inf, -np.inf
         places[tree, 0, PARENT], places[tree, 0, ACTION], places[tree, 0, COUNT] = -1, -1, 1
-        _write(trees, memory[3] == UCB, logits, values[tree], tree, 0)
+        _write(trees, memory[ROOT] == UCB, logits, values[tree], tree, 0)
         if edges.shape[1] > 1:
-            _select(trees, course, numbers, memory[3], 0, tree)
+            _select(trees, course, numbers, memory, 0, tree)
 
 
 @compiled
@@ -138,7 +141,7 @@ def step(memory: Int64[np.ndarray, " M"], simulation: int, reward: int, discount
     """
     trees, course, numbers = _trees(memory), _course(memory), _numbers(memory)
     edges, links, _, places, _, valid = trees
-    edge, kind, new = course[4], memory[3], simulation + 1
+    edge, kind, new = course[4], memory[ROOT], simulation + 1
     rewards = numba.carray(_pointer(reward), (len(edges),), np.float32)
     discounts = numba.carray(_pointer(discount), (len(edges),), np.float32)
     values = numba.carray(_pointer(value), (len(edges),), np.float32)
@@ -154,7 +157,7 @@ def step(memory: Int64[np.ndarray, " M"], simulation: int, reward: int, discount
         links[tree, above, CHILD, taken] = new
         _backup(trees, kind == UCB, tree, new)
         if new + 1 < edges.shape[1]:
-            _select(trees, course, numbers, kind, new, tree)
+            _select(trees, course, numbers, memory, new, tree)
     _turn(memory, edge[0], new)
     return -1
 
@@ -170,8 +173,8 @@ def read(memory: Int64[np.ndarray, " M"], q: int, improved: int) -> None:
     for tree in range(len(valid)):
         _complete(trees, tree, 0, scratch)
         values[tree] = scratch
-        if memory[3] == GUMBEL:
-            _improve(trees, numbers, tree, 0, scratch)
+        if memory[ROOT] == GUMBEL:
+            _improve(trees, numbers[0], tree, 0, scratch)
             logits[tree] = scratch
 
 
@@ -189,30 +192,34 @@ def _turn(memory: Int64[np.ndarray, " M"], place: Int64[np.ndarray, " B"], new: 
 
 @inlined
 @no_type_check
-def _select(trees: Trees, course: Course, numbers: Numbers, kind: int, simulation: int, tree: int) -> None:
+def _select(
+    trees: Trees, course: Course, numbers: Numbers, memory: Int64[np.ndarray, " M"], simulation: int, tree: int
+) -> None:
     """Goes down a tree to an edge without a child, which is what to ask the model about."""
     edges, links, _, places, _, valid = trees
     gumbel, schedule, uniform, scratch, edge, asked = course
     node, depth, chosen, child = 0, 0, 0, 0
+    kind, rule = memory[ROOT], numbers[0]
     while child >= 0:
         node = child
         if kind == PUCT:
-            chosen = _puct(trees, numbers, tree, node)
+            chosen = _puct(trees, rule, tree, node)
         elif kind == UCB:
-            chosen = _ucb(trees, numbers, tree, node)
+            chosen = _ucb(trees, rule, tree, node)
         elif kind == GUMBEL:
             if node == 0 or places[tree, node, COUNT] > 1:
-                _improve(trees, numbers, tree, node, scratch)
+                _improve(trees, rule, tree, node, scratch)
             if node == 0:
                 chosen = _leading(links, valid, gumbel, tree, schedule[tree, simulation], scratch)
             else:
                 chosen = _nearest(trees, tree, node, scratch)
         else:
-            total = _regularize(trees, numbers, tree, node, scratch)
-            drawn = uniform[tree, simulation, depth] if numbers[3] > 0 else -1.0
+            total = _regularize(trees, rule, tree, node, scratch)
+            drawn = uniform[tree, simulation, depth] if rule[3] > 0 else -1.0
             chosen = _drawn(links, places, tree, node, scratch, total, drawn)
         child = links[tree, node, CHILD, chosen]
         depth += 1
+        kind, rule = memory[INTERIOR], numbers[1]
     edge[0, tree], edge[1, tree], asked[simulation, tree] = node * len(edges) + tree, chosen, chosen
 
 
@@ -266,19 +273,19 @@ def _backup(trees: Trees, ucb: bool, tree: int, node: int) -> None:
 
 @inlined
 @no_type_check
-def _puct(trees: Trees, numbers: Numbers, tree: int, node: int) -> int:
+def _puct(trees: Trees, rule: Rule, tree: int, node: int) -> int:
     edges, links, nodes, places, extremes, valid = trees
-    value, min_range = nodes[tree, node, VALUE], numbers[2]
+    value, min_range = nodes[tree, node, VALUE], rule[2]
     low, high = extremes[tree, 0], extremes[tree, 1]
     actions = edges.shape[3]
-    if numbers[3] > 0:
+    if rule[3] > 0:
         low = high = value
         for a in range(actions):
             if links[tree, node, VISITS, a] > 0:
                 low, high = min(low, edges[tree, node, Q, a]), max(high, edges[tree, node, Q, a])
     count = float(places[tree, node, COUNT])
-    bonus = math.sqrt(count) * (numbers[0] + math.log((count + numbers[1] + 1) / numbers[1]))
-    missing = _scaled(value, low, high, min_range) if numbers[4] > 0 else 0.0
+    bonus = math.sqrt(count) * (rule[0] + math.log((count + rule[1] + 1) / rule[1]))
+    missing = _scaled(value, low, high, min_range) if rule[4] > 0 else 0.0
     chosen, top = 0, -np.inf
     for a in range(actions):
         if node > 0 or valid[tree, a]:
@@ -300,7 +307,7 @@ def _scaled(q: float, low: float, high: float, min_range: float) -> float:
 
 @inlined
 @no_type_check
-def _ucb(trees: Trees, numbers: Numbers, tree: int, node: int) -> int:
+def _ucb(trees: Trees, rule: Rule, tree: int, node: int) -> int:
     edges, links, _, _, extremes, valid = trees
     total, actions = 0, edges.shape[3]
     for a in range(actions):
@@ -310,8 +317,8 @@ def _ucb(trees: Trees, numbers: Numbers, tree: int, node: int) -> int:
     chosen, top = 0, -np.inf
     for a in range(actions):
         if node > 0 or valid[tree, a]:
-            score = _scaled(edges[tree, node, Q, a], extremes[tree, 0], extremes[tree, 1], numbers[2])
-            score += numbers[0] * math.sqrt(log / (1 + links[tree, node, VISITS, a]))
+            score = _scaled(edges[tree, node, Q, a], extremes[tree, 0], extremes[tree, 1], rule[2])
+            score += rule[0] * math.sqrt(log / (1 + links[tree, node, VISITS, a]))
             if score > top:
                 chosen, top = a, score
     return chosen
@@ -342,15 +349,15 @@ def _complete(trees: Trees, tree: int, node: int, scratch: Float64[np.ndarray, "
 
 @inlined
 @no_type_check
-def _improve(trees: Trees, numbers: Numbers, tree: int, node: int, scratch: Float64[np.ndarray, " A"]) -> None:
+def _improve(trees: Trees, rule: Rule, tree: int, node: int, scratch: Float64[np.ndarray, " A"]) -> None:
     """Logits of the improved policy into scratch."""
     edges, actions = trees[0], trees[0].shape[3]
     most = _complete(trees, tree, node, scratch)
     low, high = np.inf, -np.inf
     for a in range(actions):
         low, high = min(low, scratch[a]), max(high, scratch[a])
-    scale = (numbers[0] + most) * numbers[1]
-    span = max(high - low, numbers[2])
+    scale = (rule[0] + most) * rule[1]
+    span = max(high - low, rule[2])
     for a in range(actions):
         scratch[a] = edges[tree, node, LOGIT, a] + scale * ((scratch[a] - low) / span)
 
@@ -397,17 +404,17 @@ def _nearest(trees: Trees, tree: int, node: int, scratch: Float64[np.ndarray, " 
 
 @inlined
 @no_type_check
-def _regularize(trees: Trees, numbers: Numbers, tree: int, node: int, scratch: Float64[np.ndarray, " A"]) -> float:
+def _regularize(trees: Trees, rule: Rule, tree: int, node: int, scratch: Float64[np.ndarray, " A"]) -> float:
     """The regularised policy into scratch, up to its sum."""
     edges, links, _, places, extremes, _ = trees
     actions = edges.shape[3]
-    factor = numbers[0] / math.sqrt(places[tree, node, COUNT])
+    factor = rule[0] / math.sqrt(places[tree, node, COUNT])
     alpha = -np.inf
     for a in range(actions):
         weight = edges[tree, node, PRIOR, a] * factor
         q = 0.0
         if links[tree, node, VISITS, a] > 0:
-            q = _scaled(edges[tree, node, Q, a], extremes[tree, 0], extremes[tree, 1], numbers[2])
+            q = _scaled(edges[tree, node, Q, a], extremes[tree, 0], extremes[tree, 1], rule[2])
         scratch[a] = q
         if weight > 0:
             alpha = max(alpha, q + weight)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64, Int64, Shaped
 from torch import Tensor
 
 from worldmodels.core.errors import ConfigError, SpecError
-from worldmodels.planner.rules import Guide, Rule
+from worldmodels.planner.rules import UCB, Guide, Rule, Rules, require
 from worldmodels.planner.search import Backend, Opening, demand_backend, grow, opened
 from worldmodels.planner.simulator import Simulator
 from worldmodels.planner.tree import Grown, Tree
@@ -84,6 +84,7 @@ class TreePlanner(ABC):
         for name, value in vars(self).items():
             require(not isinstance(value, float) or math.isfinite(value), f"{name}={value}", "a finite number")
         demand_backend(self.backend)
+        self.rule(explore=False)  # refuses its numbers
 
     @torch.no_grad()
     def plan(
@@ -112,9 +113,9 @@ class TreePlanner(ABC):
             noise = self.draw(rng, roots, actions)
         elif found := self._unfit(noise, roots, actions):
             raise SpecError(f"noise of {found}", f"that of {roots} roots and {actions} actions", "take planner.draw's")
-        rule, guide = self.rule(explore), self.guide(opening, noise)
+        rules, guide = self.rules(explore), self.guide(opening, noise)
         start = self.noisy(opening, noise)
-        grown = grow(simulator, start, rule, guide, simulations=self.simulations, backend=self.backend)
+        grown = grow(simulator, start, rules, guide, simulations=self.simulations, backend=self.backend)
         return self.read(grown, opening, guide)
 
     @property
@@ -144,13 +145,38 @@ class TreePlanner(ABC):
         gumbel, uniform = torch.from_numpy(noise.gumbel).to(device), torch.from_numpy(noise.uniform).to(device)
         return Guide(gumbel, torch.zeros(len(gumbel), 0, dtype=torch.int32, device=device), uniform)
 
+    def rules(self, explore: bool) -> Rules:
+        """How actions are chosen at the roots, and at all other nodes."""
+        rule = self.rule(explore)
+        return Rules(rule, rule)
+
     @abstractmethod
     def rule(self, explore: bool) -> Rule:
-        """How actions are chosen within the trees."""
+        """How actions are chosen at the roots."""
 
     @abstractmethod
     def read(self, grown: Grown, opening: Opening, guide: Guide) -> Plan:
         """What the grown trees say; the opening is without noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyPlanner(TreePlanner):
+    """A planner that looks at a policy.
+
+    interior: how all nodes but the roots choose, by a rule that draws nothing; null: as the roots do.
+    """
+
+    interior: Rule | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.interior is not None:
+            require(self.interior.kind != UCB, "UcbRule as an interior rule", "one that chooses by a policy")
+            require(not getattr(self.interior, "sampled", False), "an interior rule that draws", "sampled=false")
+
+    def rules(self, explore: bool) -> Rules:
+        own = super().rules(explore)
+        return own if self.interior is None else Rules(own.root, self.interior)
 
 
 def silence(roots: int, actions: int) -> Noise:
@@ -188,9 +214,3 @@ def demand_heads(planner: Planner, model: Any) -> None:
     raise ConfigError(
         f"a {type(planner).__name__} search in a model that has {has}", needs, f"{do}; or train with {more}"
     )
-
-
-def require(holds: bool, found: str, expected: str) -> None:
-    """ConfigError unless it holds."""
-    if not holds:
-        raise ConfigError(found, expected, "choose another value")

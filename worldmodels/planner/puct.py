@@ -8,14 +8,14 @@ from typing import Literal
 import numpy as np
 
 from worldmodels.core.options import Natural, Rate, Share
-from worldmodels.planner.plan import Noise, Plan, TreePlanner, by_visits, require, with_dirichlet
-from worldmodels.planner.rules import Guide, GumbelRule, PuctRule, completed
+from worldmodels.planner.plan import Noise, Plan, PolicyPlanner, by_visits, with_dirichlet
+from worldmodels.planner.rules import Guide, GumbelRule, PuctRule, completed, require
 from worldmodels.planner.search import Backend, Opening
 from worldmodels.planner.tree import Grown
 
 
 @dataclass(frozen=True, kw_only=True)
-class Puct(TreePlanner):
+class Puct(PolicyPlanner):
     """Schrittwieser et al. (2020), appendix B: actions by prior and value.
 
     scaling: values are scaled to [0, 1] by the extremes of the whole `tree`, as in the paper, or by those among the
@@ -43,14 +43,8 @@ class Puct(TreePlanner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.scaling in ("tree", "siblings"), f"scaling={self.scaling!r}", "tree or siblings")
-        require(self.unvisited in ("minimum", "parent"), f"unvisited={self.unvisited!r}", "minimum or parent")
         require(self.target in ("visits", "improved"), f"target={self.target!r}", "visits or improved")
-        for name in ("c_visit", "c_scale"):
-            require(getattr(self, name) >= 0, f"{name}={getattr(self, name)}", "at least 0")
-        require(self.c1 >= 0, f"c1={self.c1}", "at least 0")
-        require(self.c2 > 0, f"c2={self.c2}", "above 0")
-        require(self.min_range > 0, f"min_range={self.min_range}", "above 0")
+        self._improver  # noqa: B018 (refuses its numbers)
         require_noise(self.dirichlet_alpha, self.dirichlet_fraction, self.temperature)
 
     def draw(self, rng: np.random.Generator, roots: int, actions: int) -> Noise:
@@ -59,6 +53,10 @@ class Puct(TreePlanner):
 
     def noisy(self, opening: Opening, noise: Noise) -> Opening:
         return with_dirichlet(opening, noise.gamma, self.dirichlet_fraction)
+
+    @property
+    def _improver(self) -> GumbelRule:
+        return GumbelRule(self.c_visit, self.c_scale, self.min_range)
 
     def rule(self, explore: bool) -> PuctRule:  # noqa: ARG002
         return PuctRule(self.c1, self.c2, self.scaling, self.unvisited, self.min_range)
@@ -72,8 +70,7 @@ class Puct(TreePlanner):
             target = counts / self.simulations if self.simulations else opening.prior
         else:
             calm = replace(tree.row(), logit=opening.logit, prior=opening.prior)
-            rule = GumbelRule(self.c_visit, self.c_scale, self.min_range)
-            target = rule.improved(calm, completed(calm)).softmax(1)
+            target = self._improver.improved(calm, completed(calm)).softmax(1)
         return Plan(
             action=by_visits(counts, prior, guide.gumbel, self.temperature),
             visits=visits,

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from worldmodels.planner.rules import UCB, Guide, GumbelRule, Rule, completed
+from worldmodels.planner.rules import UCB, Guide, GumbelRule, Rules, completed
 from worldmodels.planner.simulator import Latent, Move, check_finite
 from worldmodels.planner.tree import (
     ACTION,
@@ -29,8 +29,8 @@ from worldmodels.planner.tree import (
 class Reference:
     """All trees step in lock-step; each level of the deepest costs a dozen small operations."""
 
-    def __init__(self, tree: Tree, rule: Rule, guide: Guide) -> None:
-        self.tree, self.rule, self.guide = tree, rule, guide
+    def __init__(self, tree: Tree, rules: Rules, guide: Guide) -> None:
+        self.tree, self.rules, self.guide = tree, rules, guide
         self.rows = torch.arange(len(tree.nodes), device=tree.nodes.device)
         self.node = self.action = self.rows  # where the next nodes go
 
@@ -46,7 +46,7 @@ class Reference:
         node, action = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
         going = torch.ones_like(self.rows, dtype=torch.bool)
         for depth in range(simulation + 1):
-            chosen = self.rule.choose(self.tree.row(node if depth else None), self.guide, simulation, depth)
+            chosen = self.rules.choose(self.tree.row(node if depth else None), self.guide, simulation, depth)
             action = torch.where(going, chosen, action)
             child = self.tree.links[self.rows, node, CHILD, action].long()
             going = going & (child >= 0)
@@ -73,7 +73,8 @@ class Reference:
         """What is known of the roots in the end."""
         row = self.tree.row()
         q = completed(row)
-        improved = self.rule.improved(row, q) if isinstance(self.rule, GumbelRule) else q.new_empty(len(q), 0)
+        root = self.rules.root
+        improved = root.improved(row, q) if isinstance(root, GumbelRule) else q.new_empty(len(q), 0)
         return Grown(self.tree, q, improved)
 
     def _write(self, node: int, logit: Float64[Tensor, "B A"], value: Float64[Tensor, " B"]) -> Float64[Tensor, " B"]:
@@ -81,7 +82,7 @@ class Reference:
         tree, possible = self.tree, logit > -torch.inf
         tree.edges[:, node], tree.links[:, node, VISITS], tree.links[:, node, CHILD] = 0, 0, -1
         tree.edges[:, node, LOGIT], tree.edges[:, node, PRIOR] = logit, logit.softmax(1)
-        if self.rule.kind == UCB:
+        if self.rules.root.kind == UCB:
             tree.edges[:, node, Q], value = torch.where(possible, logit, 0.0), logit.amax(1)
             self._extend(torch.where(possible, logit, torch.inf).amin(1), value, possible.any(1))
         tree.nodes[:, node, VALUE] = tree.nodes[:, node, RAW] = value
@@ -102,7 +103,7 @@ class Reference:
             visits = tree.visits[rows, above, taken] + going.int()
             tree.visits[rows, above, taken] = visits
             q = reward + discount * tree.value[rows, node]
-            if self.rule.kind == UCB:
+            if self.rules.root.kind == UCB:
                 q = (tree.logit[rows, above, taken] + visits * q) / (1 + visits)
             q = torch.where(going, q, tree.q[rows, above, taken])
             tree.q[rows, above, taken] = q

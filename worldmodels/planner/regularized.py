@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from worldmodels.core.options import Natural, Rate, Share
-from worldmodels.planner.plan import Noise, Plan, TreePlanner, require, with_dirichlet
+from worldmodels.planner.plan import Noise, Plan, PolicyPlanner, with_dirichlet
 from worldmodels.planner.puct import require_noise
 from worldmodels.planner.rules import Guide, RegularizedRule
 from worldmodels.planner.search import Backend, Opening
@@ -16,7 +16,7 @@ from worldmodels.planner.tree import Grown
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regularized(TreePlanner):
+class Regularized(PolicyPlanner):
     """Grill et al. (2020): acts by, searches by and learns from the policy that visits only approach.
 
     The policy maximises value minus c sqrt(N) / N times its divergence from the prior. While exploring, actions are
@@ -35,8 +35,6 @@ class Regularized(TreePlanner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.c > 0, f"c={self.c}", "above 0")
-        require(self.min_range > 0, f"min_range={self.min_range}", "above 0")
         require_noise(self.dirichlet_alpha, self.dirichlet_fraction, self.temperature)
 
     @property

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
@@ -12,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float64, Int32, Int64
 from torch import Tensor
 
+from worldmodels.core.errors import ConfigError
+from worldmodels.core.options import Rate
 from worldmodels.planner.tree import Row
 
 PUCT, GUMBEL, UCB, REGULARIZED = range(4)
@@ -39,6 +42,17 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True)
+class Rules:
+    """The rule of the roots, and that of all other nodes. UcbRule goes with itself alone, for it reads values."""
+
+    root: Rule
+    interior: Rule
+
+    def choose(self, row: Row, guide: Guide, simulation: int, depth: int) -> Int64[Tensor, " B"]:
+        return (self.interior if depth else self.root).choose(row, guide, simulation, depth)
+
+
+@dataclass(frozen=True)
 class PuctRule:
     """Q + P sqrt(N) / (1 + n) (c1 + log((N + c2 + 1) / c2)). Schrittwieser et al. (2020), appendix B, equation 2.
 
@@ -46,12 +60,19 @@ class PuctRule:
     of the equation, a node's first choice would ignore its prior.
     """
 
-    c1: float
-    c2: float
+    c1: Rate
+    c2: Rate
     scaling: Literal["tree", "siblings"]
     unvisited: Literal["minimum", "parent"]
-    min_range: float
+    min_range: Rate
     kind: ClassVar[int] = PUCT
+
+    def __post_init__(self) -> None:
+        require(self.scaling in ("tree", "siblings"), f"scaling={self.scaling!r}", "tree or siblings")
+        require(self.unvisited in ("minimum", "parent"), f"unvisited={self.unvisited!r}", "minimum or parent")
+        require(0 <= self.c1 < math.inf, f"c1={self.c1}", "a finite number of at least 0")
+        require(0 < self.c2 < math.inf, f"c2={self.c2}", "a finite number above 0")
+        require_range(self.min_range)
 
     def numbers(self) -> tuple[float, float, float, float, float]:
         return self.c1, self.c2, self.min_range, float(self.scaling == "siblings"), float(self.unvisited == "parent")
@@ -82,10 +103,15 @@ class GumbelRule:
     Sections 3.4 (the root), 5 (elsewhere, equation 14) and appendix D (values of what was not visited).
     """
 
-    c_visit: float
-    c_scale: float
-    min_range: float
+    c_visit: Rate
+    c_scale: Rate
+    min_range: Rate
     kind: ClassVar[int] = GUMBEL
+
+    def __post_init__(self) -> None:
+        require(0 <= self.c_visit < math.inf, f"c_visit={self.c_visit}", "a finite number of at least 0")
+        require(0 <= self.c_scale < math.inf, f"c_scale={self.c_scale}", "a finite number of at least 0")
+        require_range(self.min_range)
 
     def numbers(self) -> tuple[float, float, float, float, float]:
         return self.c_visit, self.c_scale, self.min_range, 0.0, 0.0
@@ -107,9 +133,13 @@ class GumbelRule:
 class UcbRule:
     """Q + c sqrt(ln N / n): UCB1 of Auer et al. (2002), where an action's own value by the model is its first visit."""
 
-    c: float
-    min_range: float
+    c: Rate
+    min_range: Rate
     kind: ClassVar[int] = UCB
+
+    def __post_init__(self) -> None:
+        require(0 <= self.c < math.inf, f"c={self.c}", "a finite number of at least 0")
+        require_range(self.min_range)
 
     def numbers(self) -> tuple[float, float, float, float, float]:
         return self.c, 0.0, self.min_range, 0.0, 0.0
@@ -129,10 +159,14 @@ class RegularizedRule:
     whose share of the visits is furthest below pi is taken.
     """
 
-    c: float
-    min_range: float
-    sampled: bool
+    c: Rate
+    min_range: Rate
+    sampled: bool = False
     kind: ClassVar[int] = REGULARIZED
+
+    def __post_init__(self) -> None:
+        require(0 < self.c < math.inf, f"c={self.c}", "a finite number above 0")
+        require_range(self.min_range)
 
     def numbers(self) -> tuple[float, float, float, float, float]:
         return self.c, 0.0, self.min_range, float(self.sampled), 0.0
@@ -159,6 +193,16 @@ class RegularizedRule:
             alpha = alpha + ((pi.sum(1, keepdim=True) - 1) / (pi / gap).sum(1, keepdim=True)).clamp(min=0)
         pi = weight / torch.where(possible, alpha - q, 1.0)
         return pi / pi.sum(1, keepdim=True)
+
+
+def require_range(min_range: float) -> None:
+    require(0 < min_range < math.inf, f"min_range={min_range}", "a finite number above 0")
+
+
+def require(holds: bool, found: str, expected: str) -> None:
+    """ConfigError unless it holds."""
+    if not holds:
+        raise ConfigError(found, expected, "choose another value")
 
 
 def rescaled(

@@ -18,7 +18,7 @@ from torch import Tensor
 from worldmodels.core.errors import ConfigError, MissingExtraError, SpecError
 from worldmodels.planner.latents import Bank, demand_rows
 from worldmodels.planner.reference import Reference
-from worldmodels.planner.rules import Guide, Rule
+from worldmodels.planner.rules import Guide, Rules
 from worldmodels.planner.simulator import Latent, Move, Root, Simulator, check_finite, check_shapes, single
 from worldmodels.planner.tree import Grown, Tree
 
@@ -89,12 +89,12 @@ def _valid(root: Root, invalid: Bool[Tensor, "B A"]) -> Bool[Tensor, "B A"]:
 
 
 def grow(
-    simulator: Simulator, opening: Opening, rule: Rule, guide: Guide, *, simulations: int, backend: Backend
+    simulator: Simulator, opening: Opening, rules: Rules, guide: Guide, *, simulations: int, backend: Backend
 ) -> Grown:
     """Trees of `simulations` + 1 nodes. SearchError at the first answer of the model that is not finite."""
     tree = cleared(opening, simulations)
     shape = (opening.logit.shape[0], opening.logit.shape[1])
-    engine = _engine(tree, rule, guide, backend)
+    engine = _engine(tree, rules, guide, backend)
     engine.plant(opening.logit, opening.value)
     for simulation in range(simulations):
         latent, action = engine.select(simulation)
@@ -124,9 +124,9 @@ def demand_backend(backend: Backend) -> None:
         raise MissingExtraError("numba", "search", "set planner.backend=torch, which takes many times as long")
 
 
-def _engine(tree: Tree, rule: Rule, guide: Guide, backend: Backend) -> Engine:
+def _engine(tree: Tree, rules: Rules, guide: Guide, backend: Backend) -> Engine:
     if backend == "torch":
-        return Reference(tree, rule, guide)
+        return Reference(tree, rules, guide)
     from worldmodels.planner.compiled import Compiled  # numba takes a second to import, and may be missing
 
-    return Compiled(tree, rule, guide)
+    return Compiled(tree, rules, guide)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from worldmodels.core.options import Natural, Rate, Share
-from worldmodels.planner.plan import Noise, Plan, TreePlanner, require, with_dirichlet
-from worldmodels.planner.rules import Guide, UcbRule
+from worldmodels.planner.plan import Noise, Plan, TreePlanner, with_dirichlet
+from worldmodels.planner.rules import Guide, UcbRule, require
 from worldmodels.planner.search import Backend, Opening
 from worldmodels.planner.tree import LOGIT, Grown
 
@@ -35,9 +35,7 @@ class UcbQ(TreePlanner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.c >= 0, f"c={self.c}", "at least 0")
         require(0 <= self.epsilon <= 1, f"epsilon={self.epsilon}", "from 0 to 1")
-        require(self.min_range > 0, f"min_range={self.min_range}", "above 0")
         require(self.dirichlet_alpha > 0, f"dirichlet_alpha={self.dirichlet_alpha}", "above 0")
         require(0 <= self.dirichlet_fraction <= 1, f"dirichlet_fraction={self.dirichlet_fraction}", "from 0 to 1")
 
