@@ -23,6 +23,7 @@ PARTS = (
     "model/representation",
     "model/dynamics",
     "model/neck",
+    "planner/interior",
 )  # choices within a choice
 FILES = sorted(path for group in (*MIRRORED, *PARTS) for path in (conf() / group).glob("*.yaml"))
 MANNER = {"norm", "activation", "init", "_"}  # what parts of a model are given by the whole, or pass over
@@ -66,9 +67,11 @@ def test_a_choice_names_its_module_and_all_its_arguments(path: Path) -> None:
         return
     folder, module, cls = tree["_target_"].rsplit(".", 2)
     assert folder == f"worldmodels.{path.relative_to(conf()).parts[0]}"
-    assert path.stem in (module, cls.lower()), "a choice is named after its module, or its class if that has several"
+    names = (module, cls.lower(), cls.lower().removesuffix("rule"))
+    assert path.stem in names, "a choice is named after its module, or its class if that has several"
     keys, arguments = keywords(tree)
     arguments -= MANNER - keys if path.parent.parent.name == "model" else set()
+    arguments -= {"sampled"} if path.parent.name == "interior" else set()  # only roots draw
     parts = [each for each in tree.get("defaults", ()) if each != "_self_"]
     keys |= {key for part in parts if isinstance(part, dict) for key in part if key.isidentifier()}
     for base in (part for part in parts if isinstance(part, str)):
@@ -105,3 +108,9 @@ def test_a_missing_optional_package_names_its_extra(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
     with pytest.raises(MissingExtraError, match=r"pip install '\.\[wandb\]'"):
         wandb(str(tmp_path), "any", True)
+
+
+@pytest.mark.parametrize("interior", ["puct", "gumbel", "regularized"])
+def test_values_are_stretched_no_further_below_the_roots_than_at_them(interior: str) -> None:
+    planner = config("train", ["+experiment=gumbel_muzero", f"planner/interior={interior}"]).planner
+    assert planner.interior.min_range == planner.min_range == 1.0

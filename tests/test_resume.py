@@ -117,6 +117,17 @@ RUNS: dict[str, tuple[list[str], int]] = {
         ],
         4,
     ),
+    "muzero-reanalyzed-prioritised": (
+        [
+            "+experiment=gumbel_muzero_reanalyze",
+            *REPLAY,
+            *SMALL_SEARCH,
+            "data/sampler=curious",
+            "data.sampler.pad=true",
+            "stage.target={every: 3}",
+        ],
+        4,
+    ),
     "muzero-crew": (
         [
             "+experiment=gumbel_muzero",
@@ -138,7 +149,15 @@ RUNS: dict[str, tuple[list[str], int]] = {
 }
 
 
-WITHIN = ("dqn", "muzero-reanalyzed", "dreamer", "dreamer-replayed-atari", "dreamer-carried-procgen", "world-model")
+WITHIN = (
+    "dqn",
+    "muzero-reanalyzed",
+    "muzero-reanalyzed-prioritised",
+    "dreamer",
+    "dreamer-replayed-atari",
+    "dreamer-carried-procgen",
+    "world-model",
+)
 
 
 TOLD = {  # of every step, beside the store

@@ -51,7 +51,7 @@ def prefix_model() -> Callable[[EnvSpec], muzero.MuZero]:
 def learner(**options: Any) -> MuZero:
     torch.manual_seed(0)
     options = {"model": model(), "planner": Gumbel(simulations=2), "unroll": K, "n_step": N, "discount": 0.9, **options}
-    stage = MuZero(SPEC, **options)
+    stage = MuZero(options.pop("spec", SPEC), **options)
     for p in stage.parameters():  # heads begin at zero
         p.data.add_(0.3 * torch.randn_like(p))
     return stage

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worldmodels.core.errors import ConfigError
-from worldmodels.nn.heads import BinaryHead, HeadKind, NormalHead, SupportHead, TwoHotHead, scalar_head
+from worldmodels.nn.heads import BinaryHead, HeadKind, NormalHead, SupportHead, TransformedHead, TwoHotHead, scalar_head
 
 
 def test_a_probability_of_going_on_is_not_rounded_to_certainty():
@@ -61,6 +61,25 @@ def test_a_target_counts_as_the_nearest_value_of_the_support():
     expected = torch.stack([-log_probs[i, k] for i, k in enumerate(nearest)])
     torch.testing.assert_close(head.loss(told, torch.tensor([-7.0, 0.4, 0.6, 100.0])), expected)
     torch.testing.assert_close(head.mean(told), (told.softmax(-1) * torch.tensor([-10.0, 0, 1, 10])).sum(-1))
+
+
+@pytest.mark.parametrize("number", [0.0, 0.37, -1.0, 12.5, -812.0, 5e4, -5e4])
+def test_muzeros_head_learns_to_say_the_number_itself(number: float) -> None:
+    """Where its loss is least, it says the target: 601 bins of h(x), Schrittwieser et al. (2020), appendix F."""
+    head = TransformedHead(3, units=8)
+    h = math.copysign(math.sqrt(abs(number) + 1) - 1, number) + 0.001 * number
+    below = math.floor(h)
+    share = torch.zeros(601)
+    share[below + 300], share[below + 301] = 1 - (h - below), h - below
+    said = share.clamp(min=1e-30).log()[None].requires_grad_()
+    assert float(head.mean(said).detach()) == pytest.approx(number, rel=1e-3, abs=1e-3)
+    loss = head.loss(said, torch.tensor([number])).sum()
+    entropy = -float(torch.special.xlogy(share, share).sum())
+    assert float(loss.detach()) == pytest.approx(entropy, abs=1e-3)
+    assert float(torch.autograd.grad(loss, said)[0].abs().max()) < 1e-3
+    logits = torch.randn(601, generator=torch.Generator().manual_seed(0))
+    expected = -float((share * logits.log_softmax(0)).sum())
+    assert float(head.loss(logits[None], torch.tensor([number]))) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["mse", "symexp_twohot", "categorical"])

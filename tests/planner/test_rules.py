@@ -194,7 +194,7 @@ def test_dirichlet_noise_goes_to_valid_actions_alone() -> None:
 
 
 def test_search_lowers_regret_where_the_model_is_true() -> None:
-    """Ten simulations on a hundred random worlds: better actions than by the noisy values alone."""
+    """A hundred states of a random world, each a root: better actions than by the noisy values alone."""
     draw = torch.Generator().manual_seed(0)
     table = random_table(states=100, actions=4, seed=1)
     table.discount = 0.9 * (table.discount > 0)
@@ -211,7 +211,7 @@ def test_search_lowers_regret_where_the_model_is_true() -> None:
         )
         return float((true - q[start, found.action]).mean())
 
-    assert regret(10) < regret(0)
+    assert regret(10) < 0.9 * regret(0)
     assert regret(50) < 0.7 * regret(0)
 
 

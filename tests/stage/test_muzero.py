@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -11,12 +13,14 @@ from unrolls import LENGTH, SPEC, K, learner, model, prefix_model, q_model, wind
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.experience import Batch
+from worldmodels.core.rng import Rng
 from worldmodels.data.replay import Replay
 from worldmodels.data.sampler import Uniform
 from worldmodels.planner.gumbel import Gumbel
 from worldmodels.planner.sampled import Sampled
 from worldmodels.planner.simulator import from_model
 from worldmodels.planner.ucb_q import UcbQ
+from worldmodels.policy.searching import POLICY, VALUE
 from worldmodels.stage.consistency import Cosine
 from worldmodels.stage.muzero import MuZero, Scales
 from worldmodels.stage.reanalyze import Reanalyze
@@ -206,6 +210,54 @@ def test_a_search_that_the_world_or_the_model_can_not_be_searched_by_is_refused_
         MuZero(SPEC, model(), Sampled())
     with pytest.raises(ConfigError, match=r"head `q`[\s\S]*planner=ucb_q"):
         MuZero(SPEC, q_model(), Gumbel())
+
+
+def test_all_that_is_learned_of_rewards_is_learned_of_them_clipped() -> None:
+    batch = windows()
+    found, plain = learner(clip_rewards="sign").targets(batch), learner().targets(batch)
+    expected = learner().targets(replace(batch, reward=batch.reward.sign()))
+    for name in ("reward", "value"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+        assert not torch.equal(getattr(found, name), getattr(plain, name))
+
+
+@torch.no_grad()
+def test_without_search_values_it_is_the_networks_own_word_that_is_kept() -> None:
+    batch, options = windows(), {"reanalyze": Reanalyze(ratio=1.0)}
+    plain, searching = learner(search_values=False, **options), learner(**options)
+    own = plain.model.value(plain.model.encode({"vector": batch.obs["vector"][:, :-1]}))
+    for stage, alike in ((plain, True), (searching, False)):
+        obs = {"vector": batch.obs["vector"][:, 0].numpy()}
+        _, _, lived = stage.policy().act(obs, np.ones(len(own), bool), None, explore=True, rng=Rng(0, "test"))
+        assert np.allclose(lived[VALUE], own[:, 0], atol=1e-6) is alike
+        stage.losses(batch)
+        again = stage.beliefs()
+        assert torch.allclose(again[VALUE][batch.mask], own[batch.mask], atol=1e-6) is alike
+        assert not torch.allclose(again[POLICY][batch.mask], batch.extras[POLICY][batch.mask])
+
+
+@pytest.mark.parametrize(("explore", "simulations"), [(True, 2), (False, 7)])
+def test_evaluations_have_simulations_of_their_own(explore: bool, simulations: int) -> None:
+    stage = learner(eval_simulations=7)
+    imagined: list[int] = []
+    stage.model.dynamics.register_forward_hook(lambda *_: imagined.append(1))
+    obs = {"vector": np.zeros((3, 3), np.float32)}
+    stage.policy().act(obs, np.ones(3, bool), None, explore=explore, rng=Rng(0, "test"))
+    assert len(imagined) == simulations
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"eval_simulations": 10**6}, "stage.eval_simulations"),
+        ({"reanalyze": Reanalyze(ratio=0.5, simulations=10**6)}, "stage.reanalyze.simulations"),
+    ],
+)
+def test_more_simulations_than_any_search_has_are_refused_by_the_name_of_the_option(
+    options: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"{re.escape(name)}=1000000[\s\S]*at most 100,000"):
+        learner(**options)
 
 
 def test_it_is_said_beforehand_that_nothing_is_searched() -> None:

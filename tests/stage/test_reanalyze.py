@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from worldmodels.core.experience import Batch
 from worldmodels.core.rng import Rng
 from worldmodels.data.replay import Replay
 from worldmodels.data.sampler import Uniform
+from worldmodels.env.dummy import Dummy
 from worldmodels.policy.searching import POLICY, VALUE
 from worldmodels.stage.muzero import MuZero
 from worldmodels.stage.reanalyze import Again, Reanalyze, shares
@@ -44,6 +46,35 @@ def test_what_is_searched_anew_with_the_same_weights_is_what_a_search_finds() ->
     assert all(torch.equal(losses[name], again[name]) for name in losses)
     assert bool((fresh.decided >= stage.targets(batch).decided).all())
     assert not stage.beliefs()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_kept_of_a_step_is_the_last_search_from_it(tmp_path: Path, workers: int) -> None:
+    """Through the real replay, with weights that change at each update."""
+    world = Dummy(game="dot", size=3, zoom=0, time_limit=7)
+    stage = learner(spec=world.spec(), reanalyze=Reanalyze(ratio=0.5, workers=workers))
+    sampler = Uniform(length=LENGTH, batch=4, pad=True)
+    plan = Replay(sampler, 2, piece=3, warmup=30, steps_per_update=2.0, updates=40, refresh=True)
+    stream, newest, compared = plan.stream(world, stage, tmp_path, Rng(0)), {}, 0
+    for update, batch in enumerate(stream):
+        assert batch.key is not None
+        rows = sampler.rows(stream.store, batch.key)
+        for b, t in batch.mask.nonzero().tolist():
+            if rows[b, t] in newest:
+                policy, value = newest[rows[b, t]]
+                np.testing.assert_allclose(batch.extras[POLICY][b, t], policy, atol=1e-5)
+                np.testing.assert_allclose(batch.extras[VALUE][b, t], value, atol=1e-5)
+                compared += 1
+        chosen = stage._again.options.chosen(batch, stage.updates)
+        obs = {"grid": batch.obs["grid"][:, :-1][chosen].numpy()}
+        _, _, told = stage.policy().act(obs, np.ones(len(obs["grid"]), bool), None, explore=False, rng=Rng(0, "x"))
+        newest |= dict(zip(rows[:, :-1][chosen], zip(told[POLICY], told[VALUE], strict=True), strict=True))
+        stage.losses(batch)
+        for p in stage.parameters():
+            p.data.mul_(1.02 if update % 2 else 0.97)
+    stream.close()
+    stage.teardown("fit")
+    assert compared > 100
 
 
 @pytest.mark.parametrize("ratio", [0.25, 0.3, 1.0])

@@ -19,19 +19,28 @@ class Options:
 
 @dataclass(frozen=True)
 class Bound:
-    """`Annotated[int, Bound(1)]`: a number of at least `low`, and at most `high` if there is one."""
+    """`Annotated[int, Bound(1)]`: a number of at least `low`, and at most `high` if there is one.
+
+    With `above` it may not be `low` itself.
+    """
 
     low: float
     high: float | None = None
+    above: bool = False
 
     def holds(self, number: float) -> bool:
+        if self.above and number == self.low:
+            return False
         return self.low <= number and (self.high is None or number <= self.high)
 
     def __str__(self) -> str:
+        if self.above:
+            return f"above {self.low:g}" + ("" if self.high is None else f", at most {self.high:g}")
         return f"of at least {self.low:g}" if self.high is None else f"from {self.low:g} to {self.high:g}"
 
 
 Count = Annotated[int, Bound(1)]
 Natural = Annotated[int, Bound(0)]
 Rate = Annotated[float, Bound(0)]
+Positive = Annotated[float, Bound(0, above=True)]
 Share = Annotated[float, Bound(0, 1)]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from worldmodels.core.errors import ConfigError, StoreError
 from worldmodels.core.experience import Batch
-from worldmodels.core.options import Count
+from worldmodels.core.options import Count, Positive, Rate
 from worldmodels.core.rng import Rng
 from worldmodels.data.online import Online
 from worldmodels.data.store import EpisodeStore
@@ -209,9 +209,9 @@ class Prioritised(Uniform):
     scaled down.
     """
 
-    alpha: float = 0.6
-    beta: float = 0.4
-    epsilon: float = 1e-6  # added to priorities, so that no window is lost for good
+    alpha: Rate = 0.6
+    beta: Rate = 0.4
+    epsilon: Positive = 1e-6  # added to priorities, so that no window is lost for good
     weights: Weights = field(default_factory=Weights, init=False, repr=False)
     greatest: float = field(default=1.0, init=False)
     seen: int = field(default=0, init=False)  # pieces taken in

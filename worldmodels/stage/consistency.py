@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from worldmodels.core.errors import ConfigError
-from worldmodels.core.options import Count, Natural, Options, Rate
+from worldmodels.core.options import Count, Natural, Options, Positive
 from worldmodels.model.muzero import MuZero
 from worldmodels.nn.mlp import MLP, Activation, Scheme
 from worldmodels.nn.norm import NormKind
@@ -118,7 +118,7 @@ class NCE(Consistency):
         whole: MuZero,
         encoder: Callable[..., Any],
         *,
-        temperature: Rate = 0.1,
+        temperature: Positive = 0.1,
         use_all_targets: bool = False,
         norm: NormKind = "layer",
         activation: Activation = "relu",
@@ -162,7 +162,7 @@ class Buffered(Projecting):
         projection: Count = 128,
         layers: Natural = 1,
         queue: Count = 16384,
-        temperature: Rate = 0.07,
+        temperature: Positive = 0.07,
         target: Annotated[Mapping[str, Any], Options(Target)] = SLOW,
         norm: NormKind = "layer",
         activation: Activation = "relu",

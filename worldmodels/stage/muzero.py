@@ -124,8 +124,11 @@ class MuZero(Stage):
         self._again.options.demand(keeps=plan.refresh, used=self.slow is None or not self.model.by_actions)
 
     def _demand_learned(self) -> None:
-        """ConfigError where searches would go through dynamics that nothing teaches."""
+        """ConfigError where searches would go through dynamics that nothing teaches, or be too large."""
         for name, count in self._searches.items():
+            if count and count > self.planner.most:
+                limit = f"at most {self.planner.most:,} simulations, each of which is a node in memory"
+                raise ConfigError(f"{name}={count}", limit, f"set {name} to less")
             if count and not self.horizon.unroll:
                 raise ConfigError(
                     f"{name}={count} with stage.unroll=0: a search in a model whose steps are not learned",
