@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from typecheck import unwatched
 
 from worldmodels import command
@@ -158,6 +159,18 @@ def test_what_the_pages_type_are_options_that_there_are(page: Path) -> None:
         words = [re.sub(r"=(tag|choice|range|interval)\(.*", "=1", word) for word in words]
         config("train", with_demo(words))
     assert sum(len(trainings(each)) for each in (REPOSITORY / "docs").glob("*.md")) > 15
+
+
+def test_the_flags_of_abstract_world_models_lead_to_options_that_there_are() -> None:
+    text = (REPOSITORY / "docs/muzero.md").read_text().partition("### Its flags")[2].partition("\n## ")[0]
+    found = {key for row in text.splitlines() for key in re.findall(r"`((?:[a-z]+\.)+[a-z_]+)", row)}
+    worlds = (
+        ["+experiment=muzero_nce", "env=atari", "model=muzero_grid", "data/sampler=prioritised"],
+        ["+experiment=q_learning"],
+    )
+    there = [config("train", words) for words in (*worlds, ["+experiment=muzero", "data/sampler=uniform"])]
+    assert len(found) > 30
+    assert not {key for key in found if all(OmegaConf.select(cfg, key, default="none") == "none" for cfg in there)}
 
 
 def test_links_lead_somewhere() -> None:
