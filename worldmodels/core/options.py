@@ -29,9 +29,8 @@ class Bound:
     above: bool = False
 
     def holds(self, number: float) -> bool:
-        if self.above and number == self.low:
-            return False
-        return self.low <= number and (self.high is None or number <= self.high)
+        enough = self.low < number if self.above else self.low <= number
+        return enough and (self.high is None or number <= self.high)
 
     def __str__(self) -> str:
         if self.above:

@@ -106,7 +106,7 @@ class MuZero(Stage):
         self.search_values = search_values
         self.clip_rewards: ClipRewards | None = clip_rewards
         self.horizon = Horizon(unroll, n_step, discount, shorten_every)
-        self._demand_learned()
+        self._demand_searches()
         self._surprise: Tensor | None = None
 
     def demand(self, plan: Plan) -> None:
@@ -123,7 +123,7 @@ class MuZero(Stage):
             )
         self._again.options.demand(keeps=plan.refresh, used=self.slow is None or not self.model.by_actions)
 
-    def _demand_learned(self) -> None:
+    def _demand_searches(self) -> None:
         """ConfigError where searches would go through dynamics that nothing teaches, or be too large."""
         for name, count in self._searches.items():
             if count and count > self.planner.most:
