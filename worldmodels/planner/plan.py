@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float64, Int64, Shaped
 from torch import Tensor
 
 from worldmodels.core.errors import ConfigError, SpecError
+from worldmodels.core.options import Share
 from worldmodels.planner.rules import UCB, Guide, Rule, Rules, require
 from worldmodels.planner.search import Backend, Opening, demand_backend, grow, opened
 from worldmodels.planner.simulator import Simulator
@@ -104,7 +105,7 @@ class TreePlanner(ABC):
         further down the model has to make them unlikely itself. noise: what `draw` gave, in place of rng.
         Raises SpecError for wrong shapes, SearchError for numbers that are not finite.
         """
-        opening = opened(simulator, obs, invalid, self.backend)
+        opening = self.mixed(opened(simulator, obs, invalid, self.backend))
         roots, actions = opening.logit.shape
         self.check(actions)
         if not explore:
@@ -136,6 +137,10 @@ class TreePlanner(ABC):
     def check(self, actions: int) -> None:  # noqa: B027 (most can work with any number)
         """ConfigError if the options can not work with so many actions."""
 
+    def mixed(self, opening: Opening) -> Opening:
+        """The openings as every search takes them, whether it explores or not."""
+        return opening
+
     def noisy(self, opening: Opening, noise: Noise) -> Opening:  # noqa: ARG002 (for those that need it)
         """The openings with noise in their logits."""
         return opening
@@ -163,16 +168,23 @@ class TreePlanner(ABC):
 class PolicyPlanner(TreePlanner):
     """A planner that looks at a policy.
 
-    interior: how all nodes but the roots choose, by a rule that draws nothing; null: as the roots do.
+    interior: how all nodes but the roots choose, by a rule that draws nothing; null: as the roots do. unimix: share of
+    uniform probability in the prior of the roots, exploring or not, so that what is learned has it, too. Where all
+    actions are worth the same it brings the policy back to uniform; an action that is worth less keeps next to nothing.
     """
 
     interior: Rule | None = None
+    unimix: Share = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.interior is not None:
             require(self.interior.kind != UCB, "UcbRule as an interior rule", "one that chooses by a policy")
             require(not getattr(self.interior, "sampled", False), "an interior rule that draws", "sampled=false")
+        require(0 <= self.unimix <= 1, f"unimix={self.unimix}", "from 0 to 1")
+
+    def mixed(self, opening: Opening) -> Opening:
+        return with_uniform(opening, self.unimix) if self.unimix else opening
 
     def rules(self, explore: bool) -> Rules:
         own = super().rules(explore)
@@ -190,6 +202,13 @@ def with_dirichlet(opening: Opening, gamma: Float64[np.ndarray, "B A"], fraction
     # Gammas of a small alpha may all be 0 by underflow, as they are without exploration; then there is no noise.
     mixed = torch.where(total > 0, (1 - fraction) * prior + fraction * drawn / total, prior)
     return replace(opening, logit=mixed.log())
+
+
+def with_uniform(opening: Opening, fraction: float) -> Opening:
+    """Prior (1 - fraction) P + fraction / A, over the A valid actions."""
+    valid = opening.valid.double()
+    uniform = valid / valid.sum(1, keepdim=True)
+    return replace(opening, logit=((1 - fraction) * opening.prior + fraction * uniform).log())
 
 
 def by_visits(
