@@ -31,6 +31,7 @@ OF_LISTS = {  # the same, where there is such a thing
     "style": "+resources.style",
     "name": "runs=<folder>, or another study,",
 }
+SETTLED = {"seed": "seeds=[...]", "paths.runs": "runs=<folder>"}  # what a sweep says of each run, and by which option
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def sweep(
     given: the options that the command line sets. Of those some have no say in a study, and are refused. places: where
     else configs lie, and words of the runs: of a study of steps, which does not hand them on as they are.
     """
+    _demand_free(words)
     config = plain(cfg)
     study, file = config.get("study"), config["config_file"]
     if (study is None) == (file is None):
@@ -67,6 +69,14 @@ def sweep(
     if "steps" in study:
         return pipeline(config, study, _launching(config, study), places, words)
     return _of_study(config, study)
+
+
+def _demand_free(words: Sequence[str]) -> None:
+    """ConfigError for words that every run has from the sweep: they would be ignored, or runs not be found again."""
+    for each in words:
+        key = each.partition("=")[0].rpartition(":")[2].lstrip("+~")
+        if key in SETTLED:
+            raise ConfigError(f"{each} in a sweep, which settles {key} itself", SETTLED[key], f"give {SETTLED[key]}")
 
 
 def _of_study(config: Mapping[str, Any], study: Mapping[str, Any]) -> Sweep:
