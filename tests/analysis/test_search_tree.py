@@ -134,7 +134,7 @@ def test_what_can_not_be_asked_says_what_can(store: Path) -> None:
             SearchTree(planner=Gumbel(), episode=0, step=999).find(world)
         with pytest.raises(ConfigError, match=r"no episode 999"):
             SearchTree(planner=Gumbel(), episode=999).find(world)
-        with pytest.raises(ConfigError, match=r"stage=muzero or stage=dreamer"):
+        with pytest.raises(ConfigError, match=r"stage\.unroll above 0"):
             SearchTree(planner=Gumbel()).find(replace(world, simulator=None))
         with pytest.raises(ConfigError, match=r"numbered actions(.|\n)*planner=gumbel"):
             SearchTree(planner=Sampled()).find(world)

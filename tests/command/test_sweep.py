@@ -67,9 +67,9 @@ def test_words_of_the_command_line_hold_for_all_runs_of_a_study() -> None:
     ("words", "told"),
     [
         ([], "neither a study nor a list"),
-        (["study=demo_seeds", "seed=4"], "seeds=[...]"),
-        (["study=demo_seeds", "++paths.runs=elsewhere"], "runs=<folder>"),
-        (["study=transfer_minatar", "dreamer:seed=4"], "seeds=[...]"),
+        (["study=demo_seeds", "seed=4", "budget.updates=-1"], "seeds=[...]"),
+        (["study=demo_seeds", "++paths.runs=elsewhere", "budget.updates=-1"], "runs=<folder>"),
+        (["study=transfer_minatar", "dreamer:seed=4", "budget.updates=-1"], "seeds=[...]"),
         (["study=nothing"], "there is no study named 'nothing'\n  expected: one of demo_seeds"),
         (["study=demo_seeds", "config_file=list.json"], "a study and a list"),
         (["config_file=missing.json"], "missing.json"),

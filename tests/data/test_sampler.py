@@ -130,11 +130,12 @@ def test_windows_that_cross_go_around_all_episodes_as_a_loop_does(store, among):
 
 
 def test_prioritised_follows_priorities_and_weighs_against_them(store):
-    sampler, rng = Prioritised(1, 256, alpha=0.5, beta=1.0, epsilon=0.0), Rng(0)
+    sampler, rng = Prioritised(1, 256, alpha=0.5, beta=1.0, epsilon=1.0), Rng(0)
     sampler.sample(store, rng)
     every = [(n, t) for n, length in ((0, 3), (1, 10), (2, 30), (3, 6)) for t in range(length)]
-    priority = torch.tensor([float(1 + (7 * n + t) % 5) for n, t in every])
-    sampler.update(torch.tensor(every), priority)
+    surprise = torch.tensor([float((7 * n + t) % 5) for n, t in every])
+    sampler.update(torch.tensor(every), surprise)
+    priority = surprise + 1.0
     counts = drawn(sampler, store, 100)
     for key, p in zip(every, priority.tolist(), strict=True):
         expected = 256 * 100 * p**0.5 / float((priority**0.5).sum())

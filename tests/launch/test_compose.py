@@ -79,6 +79,7 @@ def test_an_option_that_the_chosen_part_lacks_is_told_with_how_to_leave_it_out()
         ("env.gme=x", "did you mean env.game"),
         ("model.deter=3", "did you mean model.recurrence.deter?"),
         ("data.batch=3", "did you mean data.sampler.batch?"),
+        ("model.dynamics=grid", "model/dynamics=<one of grid, "),
         ("env.levels=3", "env=procgen has one of that name"),
         ("~env.gme", "did you mean env.game"),
     ],

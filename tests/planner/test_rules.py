@@ -209,6 +209,14 @@ def test_a_share_of_the_roots_prior_is_uniform_over_valid_actions(explore: bool,
     torch.testing.assert_close(below, table.prior[0].double().softmax(0), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [Gumbel, Puct, Regularized])
+def test_all_that_look_at_a_policy_have_unimix(kind: type[Gumbel | Puct | Regularized]) -> None:
+    table, start = constant_table(prior=torch.tensor([[4.0, 0.0, -4.0]])), torch.zeros(1, dtype=torch.int64)
+    found = kind(simulations=4, unimix=0.2).plan(table.simulator(), start, rng=np.random.default_rng(0), explore=False)
+    expected = 0.8 * table.prior[0].double().softmax(0) + 0.2 / 3
+    torch.testing.assert_close(found.tree.prior[0, 0], expected)
+
+
 @pytest.mark.parametrize(("better", "share"), [(0.0, 1 / 3), (1.0, 0.99)])
 def test_a_policy_that_learns_what_is_found_with_unimix_stays_open_only_where_values_are_equal(
     better: float, share: float
@@ -262,6 +270,8 @@ def test_search_lowers_regret_where_the_model_is_true() -> None:
         lambda: Gumbel(min_range=0.0),
         lambda: Gumbel(unimix=1.5),
         lambda: Puct(unimix=-0.1),
+        lambda: Sampled(unimix=0.1),
+        lambda: Gumbel(interior="puct"),  # pyright: ignore[reportArgumentType]
         lambda: UcbQ(epsilon=2.0),
         lambda: Regularized(c=0.0),
         lambda: Regularized(simulations=1001),

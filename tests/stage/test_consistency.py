@@ -71,6 +71,17 @@ def test_guesses_are_held_against_what_the_model_or_its_slow_copy_sees(model: Mu
         assert not kept.requires_grad
 
 
+@pytest.mark.parametrize("slow", [False, True])
+def test_what_is_seen_is_no_way_for_gradients(model: MuZero, seen: Seen, slow: bool) -> None:
+    """SimSiam collapses without that."""
+    cosine, looked = Cosine(model, target={"rate": 0.25} if slow else None), latents().requires_grad_()
+    each, _ = cosine(looked, seen)
+    each.sum().backward()
+    assert looked.grad is not None
+    assert looked.grad.abs().sum() > 0
+    assert all(p.grad is None for p in model.parameters())
+
+
 def test_a_queue_keeps_what_was_seen_last_and_wraps(model: MuZero, seen: Seen) -> None:
     buffered = Buffered(model, queue=12 * 7, projection=4)
     assert buffered.queue.shape == (12, 7, 4)

@@ -21,10 +21,29 @@ from worldmodels.planner.sampled import Sampled
 from worldmodels.planner.simulator import from_model
 from worldmodels.planner.ucb_q import UcbQ
 from worldmodels.policy.searching import POLICY, VALUE
-from worldmodels.stage.consistency import Cosine
+from worldmodels.stage.consistency import Buffered, Cosine, Projecting, looking
 from worldmodels.stage.muzero import MuZero, Scales
 from worldmodels.stage.reanalyze import Reanalyze
 from worldmodels.stage.search_losses import read
+
+
+@pytest.mark.parametrize("kind", [Cosine, Buffered])
+def test_slow_copies_of_the_model_and_of_what_compares_follow_after_each_update(kind: Any) -> None:
+    rates: dict[str, Any] = {"target": {"rate": 0.25}}
+    stage = learner(consistency=partial(kind, **rates), target={"rate": 0.5})
+    assert isinstance(stage.consistency, Projecting)
+    assert stage.slow is not None
+    assert stage.consistency.slow is not None
+    copies = {0.5: stage.slow.module.parameters(), 0.25: stage.consistency.slow.module.parameters()}
+    sources = {0.5: stage.model.parameters(), 0.25: looking(stage.model, stage.consistency.projector).parameters()}
+    kept = {rate: [p.clone() for p in copies[rate]] for rate in copies}
+    with torch.no_grad():
+        for p in {*stage.model.parameters(), *stage.consistency.projector.parameters()}:
+            p += 1.0
+    stage.after_update()
+    for rate, followed in {0.5: stage.slow.module, 0.25: stage.consistency.slow.module}.items():
+        for was, now, source in zip(kept[rate], followed.parameters(), sources[rate], strict=True):
+            torch.testing.assert_close(now, was + rate * (source - was))
 
 
 @torch.no_grad()

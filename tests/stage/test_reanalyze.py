@@ -48,6 +48,19 @@ def test_what_is_searched_anew_with_the_same_weights_is_what_a_search_finds() ->
     assert not stage.beliefs()
 
 
+@torch.no_grad()
+def test_it_is_the_slow_copy_that_searches_anew_where_there_is_one() -> None:
+    stage, batch = learner(reanalyze=Reanalyze(ratio=1.0), target={"every": 100}), windows()
+    moved = [p + 0.5 for p in stage.model.parameters()]
+    stage.losses(batch)
+    before = stage.beliefs()
+    for p, new in zip(stage.model.parameters(), moved, strict=True):
+        p.copy_(new)
+    stage.losses(batch)
+    assert torch.equal(stage.beliefs()[POLICY], before[POLICY])
+    assert not torch.equal(before[POLICY], batch.extras[POLICY])
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_what_is_kept_of_a_step_is_the_last_search_from_it(tmp_path: Path, workers: int) -> None:
     """Through the real replay, with weights that change at each update."""

@@ -11,6 +11,7 @@ from worldmodels.core.experience import Batch
 from worldmodels.core.rng import Rng
 from worldmodels.policy.searching import LIVED, POLICY, VALUE
 from worldmodels.stage.muzero import MuZero
+from worldmodels.stage.search_targets import Horizon, unsearched
 
 
 @torch.no_grad()
@@ -77,6 +78,34 @@ def test_values_look_less_far_from_what_was_lived_long_ago() -> None:
                 assert float(found.value[b, k]) == pytest.approx(expected, abs=1e-5), (b, k)
                 seen.add(n)
     assert seen == {1, N}
+
+
+def test_after_the_end_actions_are_drawn_of_all_there_are() -> None:
+    stage, batch = learner(), windows()
+    drawn = list[int]()
+    for now in range(20):
+        stage.counted = now
+        found = stage.targets(batch)
+        drawn += found.action[~found_lived(batch)[:, : K + 1]].tolist()
+    shares = torch.bincount(torch.tensor(drawn), minlength=4) / len(drawn)
+    assert (shares > 0.1).all(), shares
+
+
+def found_lived(batch: Batch) -> torch.Tensor:
+    return torch.arange(batch.mask.shape[1]) < batch.mask.sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("shorten_every", [None, 10])
+def test_steps_at_random_are_told_by_the_network_wherever_a_sum_may_end(shorten_every: int | None) -> None:
+    """Of what was lived long ago a sum may end after one step already."""
+    batch = windows()
+    random = batch.mask & (batch.extras[POLICY].sum(-1) == 0)
+    told = unsearched(batch, Horizon(K, N, 0.9, shorten_every))
+    for b, t in random.nonzero().tolist():
+        last = t == int(batch.mask[b].sum()) - 1
+        assert bool(told[b, t]) == (last or t >= (N if shorten_every is None else 1)), (b, t)
+    assert not told[~random].any()
+    assert random[:, 1:N].any()
 
 
 @pytest.mark.parametrize("telling", [False, True])

@@ -75,7 +75,9 @@ class SearchTree:
                 found = f"{subject.title} has continuous actions"
                 raise ConfigError(found, "numbered ones, for a tree to be drawn of", "give another run")
             found = f"{subject.title} learned no model that can be searched"
-            raise ConfigError(found, "a run of stage=muzero or stage=dreamer", "give another run")
+            raise ConfigError(
+                found, "a run of stage=dreamer, or of stage=muzero with stage.unroll above 0", "give another run"
+            )
         demand_kind(subject.spec, self.planner.candidates)
         demand_heads(self.planner, subject.model)
         number, step = self._place(subject.store)

@@ -92,7 +92,8 @@ def _page(found: Searched, summary: dict[str, Any], most: int) -> str:
         f"{found.step}</p><p class='facts'>{facts}</p></header>",
         _tiles(summary),
         f"<section><h2>What was seen</h2><div class='seen'>{_seen(found)}</div></section>",
-        "<section><h2>What each action came to</h2><p>Prior is the network's policy before the search, visits are "
+        "<section><h2>What each action came to</h2><p>Prior is what the search began with: the network's policy, with "
+        "what the planner mixes into it (unimix; noise, where it explores), or a softmax of its values. Visits are "
         "simulations that began with the action, value is the discounted return after it, and target what there is to "
         "learn from the search. What the search chose is in bold.</p>"
         f"<div class='wide'>{_table(summary)}</div></section>",

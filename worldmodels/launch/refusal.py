@@ -86,8 +86,12 @@ def _key(key: str, composed: Collection[str], verb: str) -> ConfigError:
         holder = key.rpartition(".")[0]
         do = f"leave out {key}, or the word that sets {holder}, or what holds that, to null"
         return ConfigError(f"there is no {key!r} where another word makes its holder null", "one of the two words", do)
+    choice = key.replace(".", "/")
+    if "/" in choice and (options := choices_of(choice)):
+        options = f"{choice}=<one of {', '.join(options)}>"
+        return ConfigError(f"{key} is a choice, not an option", options, f"write {choice}= with a slash")
     others = [f"{group}={choice}" for group, choice, keys in every_choice() if key in keys]
-    has = f"; {' and '.join(others)} has one of that name" if others else ""
+    has = f"; {', '.join(others)} {'have' if len(others) > 1 else 'has'} one of that name" if others else ""
     group, _, last = key.partition(".")[0], *key.rpartition(".")[1:]
     deeper = [
         each for each in composed if each.endswith(f".{last}") and (group == last or each.startswith(f"{group}."))

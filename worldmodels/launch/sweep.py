@@ -31,7 +31,7 @@ OF_LISTS = {  # the same, where there is such a thing
     "style": "+resources.style",
     "name": "runs=<folder>, or another study,",
 }
-SETTLED = {"seed": "seeds=[...]", "paths.runs": "runs=<folder>"}  # what a sweep says of each run, and by which option
+SETTLED = {"seed": "seeds=[...]", "paths.runs": "runs=<folder>"}  # what differs between runs, or says where all are
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ def sweep(
 
 
 def _demand_free(words: Sequence[str]) -> None:
-    """ConfigError for words that every run has from the sweep: they would be ignored, or runs not be found again."""
+    """ConfigError for words that the runs of a sweep have of their own: ignored, or runs would not be found again."""
     for each in words:
         key = each.partition("=")[0].rpartition(":")[2].lstrip("+~")
         if key in SETTLED:
-            raise ConfigError(f"{each} in a sweep, which settles {key} itself", SETTLED[key], f"give {SETTLED[key]}")
+            raise ConfigError(f"{each} as a word for all runs of a sweep", SETTLED[key], f"give {SETTLED[key]}")
 
 
 def _of_study(config: Mapping[str, Any], study: Mapping[str, Any]) -> Sweep:

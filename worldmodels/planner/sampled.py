@@ -14,6 +14,7 @@ from worldmodels.core.errors import SpecError
 from worldmodels.core.options import Count
 from worldmodels.planner.plan import Noise, Plan
 from worldmodels.planner.puct import Puct
+from worldmodels.planner.rules import require
 from worldmodels.planner.simulator import Drawn, Simulator
 
 
@@ -28,6 +29,11 @@ class Sampled(Puct):
     """
 
     samples: Count = 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        found = f"unimix={self.unimix} of sampled actions, whose prior is uniform as it is"
+        require(not self.unimix, found, "unimix=0")
 
     @property
     def candidates(self) -> int:

@@ -66,7 +66,8 @@ class Searcher:
         self.close()
         raise WorkerError(
             f"a process that searches anew died with exit code {code} (a negative code is a signal); what it said is "
-            "above. Resume the run, or set stage.reanalyze.workers=0 to search in this process"
+            "above. Resume the run; or search in the learner's own process, with stage.reanalyze.workers=0 in a run of "
+            "another name"
         )
 
 
