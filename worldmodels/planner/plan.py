@@ -179,8 +179,8 @@ class PolicyPlanner(TreePlanner):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.interior is not None:
-            given: object = self.interior  # by a config, perhaps
-            require(isinstance(given, Rule), f"interior={given!r}", "a rule of planner.rules, or null")
+            is_rule = hasattr(self.interior, "kind")  # a config may give anything
+            require(is_rule, f"interior={self.interior!r}", "a rule of planner.rules, or null")
             require(self.interior.kind != UCB, "UcbRule as an interior rule", "one that chooses by a policy")
             require(not getattr(self.interior, "sampled", False), "an interior rule that draws", "sampled=false")
         require(0 <= self.unimix <= 1, f"unimix={self.unimix}", "from 0 to 1")
