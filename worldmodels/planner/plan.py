@@ -170,7 +170,8 @@ class PolicyPlanner(TreePlanner):
 
     interior: how all nodes but the roots choose, by a rule that draws nothing; null: as the roots do. unimix: share of
     uniform probability in the prior of the roots, exploring or not, so that what is learned has it, too. Where all
-    actions are worth the same it brings the policy back to uniform; an action that is worth less keeps next to nothing.
+    actions are worth the same it brings the policy back to uniform, and leaves the less to others the worse they are:
+    docs/muzero.md has figures. It is no paper's; Dreamer's actor has such a share in its own words.
     """
 
     interior: Rule | None = None
