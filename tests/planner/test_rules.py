@@ -95,7 +95,9 @@ def test_two_gumbel_searches_try_other_actions() -> None:
 
 @pytest.mark.parametrize(("considered", "simulations"), [(1, 5), (2, 2), (3, 32), (4, 4), (6, 16), (6, 50), (16, 5)])
 def test_halving_visits_the_leading_actions_equally_often(considered: int, simulations: int) -> None:
-    order = schedules(considered, simulations)[considered].tolist()
+    table = schedules(considered, considered + 1, simulations)
+    assert torch.equal(table[considered], table[considered + 1])  # more valid actions than are considered
+    order = table[considered].tolist()
     assert len(order) == simulations
     counts = [0] * considered  # sorted from the leading to the least
     for wanted in order:

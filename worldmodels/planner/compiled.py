@@ -21,7 +21,7 @@ class Compiled:
         # Places and actions are read at once and can be written again; copies of the actions are the model's to keep.
         edge, asked = (torch.empty(*shape, dtype=torch.int64) for shape in ((2, roots), (nodes - 1, roots)))
         parts = (tree.edges, tree.links, tree.nodes, tree.places, tree.extremes, tree.valid)
-        numbers = torch.tensor([rules.root.numbers(), rules.interior.numbers()], dtype=torch.float64)
+        numbers = torch.from_numpy(np.array([rules.root.numbers(), rules.interior.numbers()]))
         guides = (guide.gumbel.contiguous(), guide.schedule.contiguous(), guide.uniform.contiguous())
         scratch = torch.empty(actions, dtype=torch.float64)
         self._kept = (*parts, *guides, scratch, edge, asked, numbers)  # as long as there are addresses of them
@@ -50,13 +50,15 @@ class Compiled:
     def expand(self, simulation: int, move: Move) -> None:
         """Adds one node to each tree at the edges that `select` gave, carries its value up, selects the next edges."""
         reward, discount, prior, value = _parts(move)
-        leaves = [leaf.contiguous() for leaf in self._latents.leaves(move.latent)] if self._near else []
-        copies = [torch.empty_like(leaf) for leaf in leaves]
-        for at, (leaf, copy) in enumerate(zip(leaves, copies, strict=True)):
-            self._memory[kernels.COPIES + 4 * at + 2] = leaf.data_ptr()
-            self._memory[kernels.COPIES + 4 * at + 3] = copy.data_ptr()
+        memory, at = self._memory, kernels.COPIES + 2
+        leaves, copies = list[Tensor](), list[Tensor]()  # as long as there are addresses of them
+        for leaf in self._latents.leaves(move.latent) if self._near else ():
+            leaves.append(leaf := leaf.contiguous())
+            copies.append(copy := torch.empty_like(leaf))
+            memory[at], memory[at + 1] = leaf.data_ptr(), copy.data_ptr()
+            at += 4
         told = reward.data_ptr(), discount.data_ptr(), prior.data_ptr(), value.data_ptr()
-        if kernels.step(self._memory, simulation, *told) >= 0:
+        if kernels.step(memory, simulation, *told) >= 0:
             check_finite(Move(None, reward, discount, prior, value), simulation)
         if self._near:
             self._next = self._latents.rebuilt(copies)

@@ -61,10 +61,10 @@ class Gumbel(PolicyPlanner):
         return GumbelRule(self.c_visit, self.c_scale, self.min_range)
 
     def guide(self, opening: Opening, noise: Noise) -> Guide:
-        most = self.max_considered or min(CONSIDERED, opening.valid.shape[1])
-        considered = opening.valid.sum(1).clamp(max=most)
-        table = schedules(most, self.simulations).to(considered.device)
-        return replace(super().guide(opening, noise), schedule=table[considered])
+        actions = opening.valid.shape[1]
+        table = schedules(self.max_considered or min(CONSIDERED, actions), actions, self.simulations)
+        considered = opening.valid.sum(1)
+        return replace(super().guide(opening, noise), schedule=table.to(considered.device).index_select(0, considered))
 
     def read(self, grown: Grown, opening: Opening, guide: Guide) -> Plan:
         """Acts by noise, logit and value among the most visited; the target has no noise.
@@ -84,13 +84,14 @@ class Gumbel(PolicyPlanner):
 
 
 @lru_cache(maxsize=64)
-def schedules(most: int, simulations: int) -> Int32[Tensor, "counts simulations"]:
-    """How often the root's action of each simulation was visited before it, by the number of considered actions.
+def schedules(most: int, actions: int, simulations: int) -> Int32[Tensor, "counts simulations"]:
+    """How often the root's action of each simulation was visited before it, by the number of valid actions.
 
-    Sequential halving of Karnin et al. (2013), as in Danihelka et al. (2022), section 3.4: every phase visits the
-    leading actions equally often, then half of them go on, and the last two share what is left.
+    most: actions that are considered, if so many are valid. Sequential halving of Karnin et al. (2013), as in
+    Danihelka et al. (2022), section 3.4: every phase visits the leading actions equally often, then half of them go
+    on, and the last two share what is left.
     """
-    return torch.tensor([_schedule(max(m, 1), simulations) for m in range(most + 1)], dtype=torch.int32)
+    return torch.tensor([_schedule(min(max(m, 1), most), simulations) for m in range(actions + 1)], dtype=torch.int32)
 
 
 def _schedule(considered: int, simulations: int) -> list[int]:

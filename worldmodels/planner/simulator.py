@@ -174,7 +174,7 @@ def single(move: Move, shape: tuple[int, int]) -> Move:
 
 def check_finite(answer: Root | Move, simulation: int | None) -> None:
     """SearchError if any number is not finite; simulation is None at the root."""
-    if math.isfinite(sum(part.sum() for part in answer[1:])):
+    if math.isfinite(sum(part.sum().item() for part in answer[1:])):
         return  # in no time, and as a sum may also overflow, otherwise it is looked for
     for name in answer._fields[1:]:
         good = torch.isfinite(getattr(answer, name))
