@@ -183,3 +183,17 @@ def test_a_misspelt_game_is_told_before_an_amount_that_does_not_fit(capsys: pyte
     assert "prefill" not in told
     assert command.main(words) == 2
     assert "prefill=50000 of steps=1000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["planner=puct", "planner.simulations=32", "planner/interior=puct"])
+def test_options_of_a_search_without_one_are_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["record", *WORLD, "policy=random", word, "steps=20"]) == 2
+    told = capsys.readouterr().err
+    assert f"{word} without policy=planning" in told
+    assert "add policy=planning" in told
+    assert not Path("recordings").exists()
+
+
+def test_a_model_is_no_group_of_record(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["record", *WORLD, "policy=planning", "model=runs/some/run", "steps=20"]) == 2
+    assert "a trained run is named by run=<folder>" in capsys.readouterr().err

@@ -170,6 +170,17 @@ def test_noise_in_action_values_is_taken_out_again(backend: str) -> None:
     torch.testing.assert_close(noisy.tree.logit[:, 0].mean(1).float(), table.prior[start].mean(1))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_noise_that_leaves_actions_nothing_keeps_values_finite(backend: str) -> None:
+    table = random_table()
+    table.prior = 1000 * table.prior
+    planner = UcbQ(simulations=5, dirichlet_fraction=1.0, dirichlet_alpha=0.003, backend=backend)
+    found = planner.plan(table.simulator(), states(32), rng=np.random.default_rng(0))
+    assert found.q.isfinite().all()
+    assert found.value.isfinite().all()
+    assert found.target.isfinite().all()
+
+
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
 def test_temperature_sharpens_the_shares_of_visits(temperature: float) -> None:
     table, roots = constant_table(prior=torch.tensor([[1.0, 0.0, -1.0]])), 20_000

@@ -306,6 +306,9 @@ def test_a_search_by_what_nobody_learns_is_refused_or_told() -> None:
     assert "go by rewards that nothing teaches" in evaluated[-1]
     with pytest.raises(ConfigError, match=r"search_values=false with stage\.target"):
         learner(target={}, search_values=False)
+    told, *_ = learner(model=q_model(), planner=UcbQ(simulations=4), scales=Scales(entropy=0.5)).remarks()
+    assert told == "stage.scales.entropy=0.5: there is no such loss here"
+    assert learner(model=q_model(), planner=UcbQ(simulations=4)).remarks() == []
     (told,) = learner(eval_simulations=0).remarks()
     assert "evaluations search nothing" in told
 

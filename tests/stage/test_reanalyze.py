@@ -165,7 +165,7 @@ def test_what_is_found_anew_must_be_kept() -> None:
         ({"ratio": 0.5}, {"keeps": True, "used": False}, r"not learned from(.|\n)*stage\.target=null"),
         ({"workers": 1}, {"keeps": False, "used": True}, "stage.reanalyze.workers=1.*nothing is searched again"),
         ({"simulations": 3}, {"keeps": False, "used": True}, "simulations=3.*nothing is searched again"),
-        ({}, {"keeps": True, "used": True}, "data.refresh=true, and stage.reanalyze.ratio=0"),
+        ({}, {"keeps": True, "used": True}, "data.refresh=true with stage.reanalyze.ratio=0"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(options: dict, how: dict, told: str) -> None:

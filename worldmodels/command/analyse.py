@@ -93,7 +93,9 @@ def _print(outcome: Outcome) -> None:
     if "root" in found:
         place, search = f"episode {found['episode']}, step {found['step']}", found["planner"]
         searched = (
-            f"{found['simulations']} simulations" if found["simulations"] else "nothing searched: the prior alone"
+            f"{found['simulations']} simulations"
+            if found["simulations"]
+            else "nothing searched: what the network says alone"
         )
         console.print(f"{place}: {found['chosen']} ({search}, {searched})", markup=False)
         table = Table(box=None, header_style="dim", pad_edge=False)

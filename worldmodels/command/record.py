@@ -19,9 +19,11 @@ from worldmodels.command import hydra_verb
 
 
 def main(argv: list[str]) -> int:
-    def task(cfg: DictConfig, overrides: list[str]) -> None:  # noqa: ARG001 (every verb's task takes them)
+    def task(cfg: DictConfig, overrides: list[str]) -> None:
+        from worldmodels.launch.own_search import demand_search
         from worldmodels.launch.record import record
 
+        demand_search(cfg, overrides)
         if cfg.get("policy") is not None and cfg.policy.get("planner") is not None and not cfg.planner.simulations:
             print("searches nothing: with planner.simulations=0 it acts by what the run's network says alone")
         folder, summary = record(cfg)

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from worldmodels.core.errors import ConfigError
 from worldmodels.launch.choices import conf
 from worldmodels.launch.folder import Folder
 from worldmodels.launch.json_list import word
@@ -44,6 +45,17 @@ def own_search(words: Sequence[str], explores: str, *, default: bool) -> list[st
     left = {f"planner.{key}": value for key, value in options.items() if f"planner.{key}" not in told}
     chosen = [f"planner={name}", *([f"planner/interior={inside}"] if inside else [])]
     return [*chosen, *(f"{key}={word(value)}" for key, value in left.items())]
+
+
+def demand_search(cfg: Mapping[str, Any], words: Sequence[str]) -> None:
+    """ConfigError where words choose a search and the policy has none: it would act as if they were not there."""
+    typed = [each for each in words if each.lstrip("+~").partition("=")[0].startswith("planner")]
+    if typed and "planner" not in (cfg.get("policy") or {}):
+        raise ConfigError(
+            f"{' '.join(typed)} without policy=planning: who acts does not read it",
+            "the policy that searches by a planner, or no options of one",
+            "add policy=planning with run=<folder>, or leave them out",
+        )
 
 
 def _known(group: str, made: Any) -> tuple[str, dict[str, Any]]:

@@ -147,9 +147,9 @@ def _group(choice: str) -> ConfigError:
         )
     if name in groups():
         return ConfigError(
-            f"this command has no {name} that an experiment could choose",
-            "an experiment for this command: those for record.py are named record_..., all others are for train.py",
-            "give the words to the other command, or choose another experiment",
+            f"this command has no {name} to choose",
+            "its own groups; of experiments, those for record.py are named record_..., all others are for train.py",
+            "leave it out, or give the words to the other command; a trained run is named by run=<folder>",
         )
     return ConfigError(
         f"there is no config group or option {name!r} to override",

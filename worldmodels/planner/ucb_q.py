@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -13,6 +14,8 @@ from worldmodels.planner.plan import Noise, Plan, TreePlanner, with_dirichlet
 from worldmodels.planner.rules import Guide, UcbRule, require
 from worldmodels.planner.search import Backend, Opening
 from worldmodels.planner.tree import LOGIT, Grown
+
+LEAST = math.log(torch.finfo(torch.float64).tiny)  # logarithm of a probability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,7 @@ class UcbQ(TreePlanner):
         if self.dirichlet_fraction == 0 or not noise.gamma.any():
             return opening
         mixed = with_dirichlet(opening, noise.gamma, self.dirichlet_fraction).logit
+        mixed = torch.where(opening.valid, mixed.clamp(min=LEAST), mixed)  # a share may be 0 by underflow
         shift = torch.where(opening.valid, opening.logit - mixed, 0.0).sum(1) / opening.valid.sum(1)
         return replace(opening, logit=mixed + shift[:, None])
 

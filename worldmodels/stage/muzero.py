@@ -185,7 +185,18 @@ class MuZero(Stage):
             )
         if any(self._searches.values()) and not self.scales.reward:
             found.append("stage.scales.reward=0: searches go by rewards that nothing teaches")
-        return found
+        return found + self._idle()
+
+    def _idle(self) -> list[str]:
+        """Scales that were set for what is not learned here."""
+        valued, alone = self.model.by_actions, self.consistency is None
+        lacking = {"policy": valued, "entropy": valued, "consistency": alone}
+        usual = Scales()
+        return [
+            f"stage.scales.{name}={scale}: there is no such loss here"
+            for name, absent in lacking.items()
+            if absent and (scale := getattr(self.scales, name)) not in (getattr(usual, name), 0)
+        ]
 
     def groups(self) -> list[Group]:
         parts = {"model": self.model} | ({} if self.consistency is None else {"consistency": self.consistency})

@@ -57,20 +57,25 @@ class Reanalyze:
         """ConfigError for searches whose findings would not be kept, or not learned from, and for options of none."""
         if self.ratio and not keeps:
             found = f"stage.reanalyze.ratio={self.ratio}, and what is found is not kept"
-            raise ConfigError(found, "data.refresh=true", "set both, or neither")
+            raise ConfigError(found, "data.refresh=true", "set data.refresh=true, too, or stage.reanalyze.ratio=0")
         if self.ratio and not used:
             raise ConfigError(
                 f"stage.reanalyze.ratio={self.ratio} of a model of values of actions with stage.target: what a search "
                 "finds is not learned from",
                 "values that are bootstrapped from what searches said, or a model with a policy",
-                "set stage.target=null, or stage.reanalyze.ratio=0",
+                "set stage.target=null; or stage.reanalyze.ratio=0 data.refresh=false",
             )
         if not self.ratio and (self.workers or self.simulations is not None or keeps):
-            found = f"stage.reanalyze.workers={self.workers}, simulations={self.simulations}"
+            given = {
+                "data.refresh=true": keeps,
+                f"stage.reanalyze.workers={self.workers}": self.workers,
+                f"stage.reanalyze.simulations={self.simulations}": self.simulations is not None,
+            }
+            found = " ".join(word for word, is_set in given.items() if is_set)
             raise ConfigError(
-                f"{found}, data.refresh={str(keeps).lower()}, and stage.reanalyze.ratio=0: nothing is searched again",
+                f"{found} with stage.reanalyze.ratio=0: nothing is searched again",
                 "a share of the windows, or none of these options",
-                "set stage.reanalyze.ratio=0.25, or leave them out",
+                "set stage.reanalyze.ratio=0.25 data.refresh=true, or leave them out",
             )
 
     def chosen(self, batch: Batch, update: int) -> Tensor:
