@@ -17,7 +17,7 @@ from worldmodels.stage.stage import Stage
 
 WORDS = [
     "+experiment=gumbel_muzero", "env=dummy", "data.width=4", "data.warmup=100", "data.sampler.batch=12",
-    "planner.simulations=2", "data.refresh=true", "stage.reanalyze.ratio=1.0", "model.representation.size=16",
+    "planner.simulations=2", "data.refresh=true", "stage.reanalyze.ratio=0.4", "model.representation.size=16",
 ]  # fmt: skip
 
 
@@ -39,6 +39,7 @@ def stage_of(cfg: Any, *, crew: int = 0) -> Stage:
     for p in stage.parameters():  # heads begin at zero
         p.data.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
     stage.crew = Crew(["cpu"] * crew, Rng(0, "crew"), tells=True) if crew else None
+    stage.shares = crew or 1
     return stage
 
 

@@ -78,7 +78,7 @@ def test_what_is_kept_of_a_step_is_the_last_search_from_it(tmp_path: Path, worke
                 np.testing.assert_allclose(batch.extras[POLICY][b, t], policy, atol=1e-5)
                 np.testing.assert_allclose(batch.extras[VALUE][b, t], value, atol=1e-5)
                 compared += 1
-        chosen = stage._again.options.chosen(batch, stage.updates)
+        chosen = batch.mask & stage._again.options.chosen(stage.rows(batch) + stage.updates)[:, None]
         obs = {"grid": batch.obs["grid"][:, :-1][chosen].numpy()}
         _, _, told = stage.policy().act(obs, np.ones(len(obs["grid"]), bool), None, explore=False, rng=Rng(0, "x"))
         newest |= dict(zip(rows[:, :-1][chosen], zip(told[POLICY], told[VALUE], strict=True), strict=True))
@@ -93,12 +93,11 @@ def test_what_is_kept_of_a_step_is_the_last_search_from_it(tmp_path: Path, worke
 @pytest.mark.parametrize("ratio", [0.25, 0.3, 1.0])
 def test_every_part_of_a_batch_has_its_turn_to_be_searched_anew(ratio: float) -> None:
     """Rows of prioritised replay are in the order of age."""
-    batch, options = windows(), Reanalyze(ratio=ratio)
-    rows = len(batch.mask)
-    counts = torch.stack([options.chosen(batch, update).any(1) for update in range(200)]).double()
+    options, rows = Reanalyze(ratio=ratio), 12
+    counts = torch.stack([options.chosen(torch.arange(rows) + update) for update in range(200)]).double()
     assert (counts.sum(1) - ratio * rows).abs().max() <= 1
     torch.testing.assert_close(counts.mean(0), torch.full((rows,), ratio).double(), atol=0.01, rtol=0)
-    assert not Reanalyze(ratio=0.0).chosen(batch, 3).any()
+    assert not Reanalyze(ratio=0.0).chosen(torch.arange(rows)).any()
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -190,6 +190,7 @@ def _work(words: bytes, pipe: Connection) -> None:
     if place.device.startswith("cuda"):
         torch.cuda.set_device(place.device)
     stage = stage.to(place.device).train()
+    stage.share = place.rank
     try:
         pipe.send_bytes(pickle.dumps(None))
         place.join()

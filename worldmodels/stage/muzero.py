@@ -245,7 +245,7 @@ class MuZero(Stage):
     def losses(self, batch: Batch) -> tuple[Scalars, Scalars]:
         if self.training:  # or else the windows are others, to be judged by
             search = Search(self.steady, self.planner, self.horizon.discount, not self.search_values)
-            batch = self._again.begin(batch, search, self.updates)
+            batch = self._again.begin(batch, search, self.rows(batch) + self.updates)
         targets = self.targets(batch)
         latents = self.imagine(batch, targets.action[:, : self.horizon.unroll])
         each, told, self._surprise = read(self.model, latents, targets)

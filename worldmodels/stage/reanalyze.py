@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from worldmodels.core.errors import ConfigError
@@ -78,14 +79,14 @@ class Reanalyze:
                 "set stage.reanalyze.ratio=0.25 data.refresh=true, or leave them out",
             )
 
-    def chosen(self, batch: Batch, update: int) -> Tensor:
-        """Steps to search from, (B, T).
+    def chosen(self, rows: Int64[Tensor, " B"]) -> Bool[Tensor, " B"]:
+        """Windows to search again, by their rows in the whole batch, to which the number of the update is added.
 
-        Their windows are spread evenly over the batch, for those of prioritised replay come in the order of age; and
-        they are others in the next update.
+        They are spread evenly over the batch, for those of prioritised replay come in the order of age; and they are
+        others in the next update.
         """
-        row = torch.arange(len(batch.mask), device=batch.mask.device, dtype=torch.float64) + update
-        return batch.mask & (((row + 1) * self.ratio).floor() > (row * self.ratio).floor())[:, None]
+        row = rows.double()
+        return ((row + 1) * self.ratio).floor() > (row * self.ratio).floor()
 
     def how(self, search: Search) -> Search:
         if self.simulations is None:
@@ -102,10 +103,10 @@ class Again:
         self._searchers: list[Searcher] = []
         self._waiting: tuple[Batch, Tensor] | None = None
 
-    def begin(self, batch: Batch, search: Search, update: int) -> Batch:
-        """The batch as it is to be learned from in this update."""
+    def begin(self, batch: Batch, search: Search, rows: Int64[Tensor, " B"]) -> Batch:
+        """The batch as it is to be learned from in this update; rows: see `Reanalyze.chosen`."""
         self.end()  # nobody may have asked for the last
-        self._found, known = {}, self.options.chosen(batch, update)
+        self._found, known = {}, batch.mask & self.options.chosen(rows)[:, None]
         if not known.any():
             return batch
         search, seen = self.options.how(search), {name: x[:, :-1][known] for name, x in batch.obs.items()}

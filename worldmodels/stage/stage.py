@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 
 import pytorch_lightning as L
 import torch
+from jaxtyping import Int64
 from torch import Tensor, nn
 
 from worldmodels.core.errors import ConfigError
@@ -53,7 +54,8 @@ class Stage(L.LightningModule, ABC):
     refreshes: ClassVar[bool] = False  # whether it tells of `beliefs` that replace what was lived
 
     crew: Crew | None = None  # other processes that learn from shares of its batches
-    shares = 1  # of which a batch has so many
+    shares = 1  # in so many parts a batch is learned from: every `shares`-th row, from
+    share = 0  # on, is learned from here
     counted = 0  # updates so far, where there is no Trainer to count them
 
     def __init__(self, spec: EnvSpec) -> None:
@@ -128,6 +130,10 @@ class Stage(L.LightningModule, ABC):
 
     def beliefs(self) -> Mapping[str, Tensor]:
         return {}
+
+    def rows(self, batch: Batch) -> Int64[Tensor, " B"]:
+        """Which rows of the whole batch those of its share are."""
+        return torch.arange(len(batch.mask), device=batch.mask.device) * self.shares + self.share
 
     @property
     def updates(self) -> int:
