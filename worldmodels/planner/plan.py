@@ -232,7 +232,7 @@ def demand_heads(planner: Planner, model: Any) -> None:
     kinds = ("a head `q` for values of actions", "heads `value` and `prior`")
     has, needs = kinds if tells else kinds[::-1]
     do = "set planner=gumbel or puct" if planner.by_values else "set planner=ucb_q"
-    more = "model=muzero_q" if planner.by_values else "model=muzero"
+    more = "model=muzero_q (muzero_grid_q for grids)" if planner.by_values else "model=muzero"
     raise ConfigError(
         f"a {type(planner).__name__} search in a model that has {has}", needs, f"{do}; or train with {more}"
     )
