@@ -48,9 +48,9 @@ class Gumbel(PolicyPlanner):
     def check(self, actions: int) -> None:
         if self.max_considered is not None and self.max_considered > actions:
             raise ConfigError(
-                f"max_considered={self.max_considered} of {actions} actions",
+                f"planner.max_considered={self.max_considered} of {actions} actions",
                 f"at most {actions}, or null",
-                f"set max_considered to null, which is {min(CONSIDERED, actions)} here, or to less",
+                f"set planner.max_considered to null, which is {min(CONSIDERED, actions)} here, or to less",
             )
 
     def draw(self, rng: np.random.Generator, roots: int, actions: int) -> Noise:

@@ -239,6 +239,8 @@ def demand_kind(spec: EnvSpec, candidates: int | None) -> None:
     """ConfigError unless continuous actions are drawn, and numbered ones are not."""
     if spec.discrete == (candidates is None):
         return
-    kind, planners = ("numbered", "gumbel, puct") if spec.discrete else ("continuous", "sampled")
+    kind, planners = "continuous", "sampled"
+    if spec.discrete:
+        kind, planners = "numbered", "gumbel, puct, regularized or, for values of actions, ucb_q"
     found = f"{spec.name} has {kind} actions"
     raise ConfigError(found, f"a search for such, planner={planners}", f"set planner={planners.partition(',')[0]}")
