@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Int64
 from torch import Tensor, nn
 
 from worldmodels.core.allocator import keep_freed_memory
@@ -75,15 +76,16 @@ class Crew:
         if self._stop is None:
             self._start(stage)
         self._collect()
+        dealt = deal(rows, count)
         for rank, pipe in enumerate(self._pipes, 1):
-            mine = batch.map(lambda x, at=rank: x[at::count].cpu().clone())  # a view is sent whole
+            mine = batch.map(lambda x, at=dealt[rank]: x[at.to(x.device)].cpu())
             try:
                 pipe.send_bytes(pickle.dumps((stage.updates, mine)))
             except OSError:
                 self._fail(rank)
         self._with_all(lambda: _broadcast(stage))
         self._asked = True
-        return batch.map(lambda x: x[::count])
+        return batch.map(lambda x: x[dealt[0].to(x.device)])
 
     def gather(self, stage: nn.Module, loss: Tensor) -> Tensor:
         """After the backward pass: the mean of all gradients, and of all losses."""
@@ -94,11 +96,11 @@ class Crew:
     def feedback(self, mine: Tensor | None) -> Tensor | None:
         """How surprising each window of the whole batch was, of which the stage says so of its share."""
         others = [told for told, _ in self._collect()]
-        return None if mine is None else _in_turn([mine, *(x.to(mine) for x in others if x is not None)])
+        return None if mine is None else _whole([mine, *(x.to(mine) for x in others if x is not None)])
 
     def beliefs(self, mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
         others = [told for _, told in self._collect()]
-        return {name: _in_turn([x, *(told[name].to(x) for told in others)]) for name, x in mine.items()}
+        return {name: _whole([x, *(told[name].to(x) for told in others)]) for name, x in mine.items()}
 
     def close(self) -> None:
         if self._stop is not None:
@@ -216,9 +218,19 @@ def _work(words: bytes, pipe: Connection) -> None:
             dist.destroy_process_group()
 
 
-def _in_turn(shares: list[Tensor]) -> Tensor:
-    """The whole, of which each share was every n-th row: windows of prioritised replay come in the order of age."""
-    return torch.stack(shares, 1).flatten(0, 1)
+def deal(rows: int, count: int) -> Int64[Tensor, "N R"]:
+    """Which rows of a batch each of `count` shares has, always the same ones.
+
+    Mixed, for windows of prioritised replay come in the order of age, and those that are searched anew at equal steps.
+    """
+    mixed = torch.randperm(rows, generator=torch.Generator().manual_seed(0))
+    return mixed.unflatten(0, (count, -1)).sort(1).values
+
+
+def _whole(shares: list[Tensor]) -> Tensor:
+    """What was dealt out, in the order of the batch."""
+    every = torch.cat(shares)
+    return torch.empty_like(every).index_copy_(0, deal(len(every), len(shares)).flatten().to(every.device), every)
 
 
 @torch.no_grad()

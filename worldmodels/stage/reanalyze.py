@@ -108,6 +108,8 @@ class Again:
         self.end()  # nobody may have asked for the last
         self._found, known = {}, batch.mask & self.options.chosen(rows)[:, None]
         if not known.any():
+            if self.options.ratio:  # another share of the batch may have windows to search
+                self._found = {name: batch.extras[name] for name in (POLICY, VALUE)} | {"known": known}
             return batch
         search, seen = self.options.how(search), {name: x[:, :-1][known] for name, x in batch.obs.items()}
         if not self.options.workers:

@@ -23,7 +23,7 @@ from worldmodels.data.segment import Segment
 from worldmodels.nn.laprop import clip_adaptive_
 from worldmodels.nn.target import Target
 from worldmodels.planner.simulator import Simulator
-from worldmodels.stage.crew import Crew
+from worldmodels.stage.crew import Crew, deal
 
 Scalars = dict[str, Tensor]
 PLANS = (Replay, Rollout, Segment)
@@ -54,8 +54,8 @@ class Stage(L.LightningModule, ABC):
     refreshes: ClassVar[bool] = False  # whether it tells of `beliefs` that replace what was lived
 
     crew: Crew | None = None  # other processes that learn from shares of its batches
-    shares = 1  # in so many parts a batch is learned from: every `shares`-th row, from
-    share = 0  # on, is learned from here
+    shares = 1  # in so many parts a batch is learned from
+    share = 0  # which of them is here
     counted = 0  # updates so far, where there is no Trainer to count them
 
     def __init__(self, spec: EnvSpec) -> None:
@@ -133,7 +133,7 @@ class Stage(L.LightningModule, ABC):
 
     def rows(self, batch: Batch) -> Int64[Tensor, " B"]:
         """Which rows of the whole batch those of its share are."""
-        return torch.arange(len(batch.mask), device=batch.mask.device) * self.shares + self.share
+        return deal(len(batch.mask) * self.shares, self.shares)[self.share].to(batch.mask.device)
 
     @property
     def updates(self) -> int:
