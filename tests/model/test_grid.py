@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.launch import compose
+from worldmodels.launch.build import build_stage
 from worldmodels.model.grid import GridDynamics, GridRepresentation, Residual, Squeeze
 from worldmodels.model.muzero import MuZero
 from worldmodels.nn.heads import TransformedHead
@@ -92,3 +94,17 @@ def test_every_place_is_told_apart_by_nce() -> None:
 def test_worlds_without_one_picture_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"one picture[\s\S]*take model=muzero"):
         GridRepresentation(EnvSpec("v", {"vector": ArraySpec((3,), "float32")}, 4))
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["model=muzero", "model/representation=grid"], "model/dynamics=vector"),
+        (["model=muzero", "model/dynamics=grid"], "model/dynamics=grid"),
+        (["model=muzero", "model/neck=squeeze"], "model/neck=squeeze"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_named(words: list[str], part: str) -> None:
+    cfg = compose.config("train", ["+experiment=gumbel_muzero", *words])
+    with pytest.raises(ConfigError, match=f"{part} with latents of shape"):
+        build_stage(cfg, compose.make(cfg.data).spec(compose.make(cfg.env)))

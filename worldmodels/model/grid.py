@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from worldmodels.core.errors import ConfigError
 from worldmodels.core.options import Count, Natural
 from worldmodels.core.spec import ArraySpec, EnvSpec
+from worldmodels.model.latent import demand_axes
 from worldmodels.nn.encoder import float_shape, to_float
 from worldmodels.nn.mlp import Activation, Scheme, init_weights, make_activation
 from worldmodels.nn.norm import NormKind, make_norm
@@ -125,6 +126,7 @@ class GridDynamics(nn.Module):
         init: Scheme = "dreamer",
     ) -> None:
         super().__init__()
+        demand_axes(shape, 3, "model/dynamics=grid")
         channels = shape[0]
         before = channels if film else channels + actions
         self.enter = nn.Sequential(conv(before, channels), make_activation(activation), grid_norm(norm, channels))
@@ -166,6 +168,7 @@ class Squeeze(nn.Module):
         init: Scheme = "dreamer",
     ) -> None:
         super().__init__()
+        demand_axes(shape, 3, "model/neck=squeeze")
         depth, height, width = shape
         self.net = nn.Sequential(nn.Conv2d(depth, channels, 1), make_activation(activation), grid_norm(norm, channels))
         self.size = channels * height * width

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from worldmodels.core.belief import Belief
+from worldmodels.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,14 @@ class PrefixBelief(LatentBelief):
     total: Float[Tensor, "*batch"]  # of rewards since the sum began
     age: Int64[Tensor, "*batch"]  # moments since something was seen
     reward: Float[Tensor, "*batch"]  # on arrival
+
+
+def demand_axes(shape: tuple[int, ...], axes: int, part: str) -> None:
+    """ConfigError unless latents of that shape are what a part of the model takes: vectors (1) or grids (3)."""
+    if len(shape) == axes:
+        return
+    raise ConfigError(
+        f"{part} with latents of shape {shape}",
+        "latents that are grids (C, h, w)" if axes > 1 else "latents that are vectors (D,)",
+        "choose model/representation= and model/dynamics= alike, vector or grid; model/neck=squeeze is for grids alone",
+    )

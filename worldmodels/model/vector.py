@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from worldmodels.core.options import Count, Natural
 from worldmodels.core.spec import EnvSpec
+from worldmodels.model.latent import demand_axes
 from worldmodels.nn.encoder import Encoder
 from worldmodels.nn.mlp import MLP, Activation, Scheme, init_weights
 from worldmodels.nn.norm import NormKind
@@ -55,6 +56,7 @@ class VectorDynamics(nn.Module):
         init: Scheme = "dreamer",
     ) -> None:
         super().__init__()
+        demand_axes(shape, 1, "model/dynamics=vector")
         (size,) = shape
         self.residual = residual
         self.mlp = MLP(size + actions, units, layers, size, norm=norm, activation=activation, init=init)
