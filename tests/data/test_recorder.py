@@ -184,3 +184,15 @@ def test_a_second_interrupt_waits_for_what_must_stay_whole():
     with pytest.raises(KeyboardInterrupt):
         interrupt_twice()
     assert done == ["whole"]
+
+
+def test_the_mean_return_is_that_of_the_episodes_that_were_kept(tmp_path):
+    """Others, begun later and over sooner, are not."""
+    one = recorder(tmp_path / "x", CORRIDOR, piece=64)
+    for total in (5, 9):
+        numbers = set(one.store.episodes.number.tolist()) if len(one.store) else set()
+        told = one.record(episodes=total).mean_return
+        new = set(one.store.episodes.number.tolist()) - numbers
+        assert len(new) == total - len(numbers)
+        assert told == pytest.approx(np.mean([one.store[number].reward.sum() for number in sorted(new)]))
+    one.store.close()

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-
 from worldmodels.core.errors import ConfigError
 from worldmodels.data.block import Block
 from worldmodels.data.driver import Driver
@@ -28,7 +26,7 @@ class Summary:
     episodes: int
     added_steps: int
     added_episodes: int
-    mean_return: float | None  # of the episodes that ended in this call
+    mean_return: float | None  # of the episodes that ended in this call and were kept
     seconds: float
 
 
@@ -60,12 +58,13 @@ class Recorder:
         self.driver.drain()
         if steps is not None and episodes is None:
             self._record_steps(steps, progress)
+            returns = [total for total, _ in self.driver.drain()]
         elif episodes is not None and steps is None:
-            self._record_episodes(episodes, progress)
+            returns = self._record_episodes(episodes, progress)
+            self.driver.drain()
         else:
             raise ConfigError(f"steps={steps} and episodes={episodes}", "one of the two", "set one, leave the other")
         self.store.flush()
-        returns = [total for total, _ in self.driver.drain()]
         return Summary(
             env_steps=self.store.steps,
             episodes=len(self.store),
@@ -91,30 +90,34 @@ class Recorder:
                 writer.add(driver.flush())
         tell.last(total)
 
-    def _record_episodes(self, total: int, progress: Progress | None) -> None:
-        left = total - len(self.store)
+    def _record_episodes(self, total: int, progress: Progress | None) -> list[float]:
+        """Their returns."""
+        before, returns = len(self.store), list[float]()
+        left = total - before
         if left <= 0:
-            return
+            return returns
         self.driver.begin(self.store.next_number)
         limit, tell = self.driver.next_number + left, _Ticker(progress, total)
         with Deferred() as interrupt, _Writer(self.store, self.driver, interrupt, limit) as writer:
             try:
-                while left:
+                while len(returns) < left:
                     interrupt.check()
                     blocks = self.driver.step()
                     if blocks:
-                        left -= sum(_ended(block, limit) for block in blocks)
+                        for block in blocks:
+                            returns += _returns(block, limit)
                         writer.add(blocks)
-                        tell(total - left)
+                        tell(before + len(returns))
             finally:
                 writer.add(self.driver.flush())
         self.driver.begin(self.store.next_number)  # drops what began after the last one wanted
         tell.last(total)
+        return returns
 
 
-def _ended(block: Block, limit: int) -> int:
-    """How many of the episodes numbered below `limit` ended in it."""
-    return int(np.count_nonzero(block.table.ended & (block.table.number < limit)))
+def _returns(block: Block, limit: int) -> list[float]:
+    """Of the episodes numbered below `limit` that ended in it."""
+    return block.table.return_[block.table.ended & (block.table.number < limit)].tolist()
 
 
 class _Writer:
