@@ -37,9 +37,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Batch]:
 
 
 def stage_of(cfg: Any, *, crew: int = 0, ratio: float = 0.25) -> Stage:
-    stage = build_stage(
-        OmegaConf.merge(cfg, {"stage": {"reanalyze": {"ratio": ratio}}}), make(cfg.data).spec(make(cfg.env))
-    )
+    cfg = OmegaConf.merge(cfg, {"stage": {"reanalyze": {"ratio": ratio}}})
+    stage = build_stage(cfg, make(cfg.data).spec(make(cfg.env)))
     for p in stage.parameters():  # heads begin at zero
         p.data.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
     stage.crew = Crew(["cpu"] * crew, Rng(0, "crew"), tells=True) if crew else None

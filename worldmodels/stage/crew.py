@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import Any, NoReturn
@@ -218,6 +219,7 @@ def _work(words: bytes, pipe: Connection) -> None:
             dist.destroy_process_group()
 
 
+@cache
 def deal(rows: int, count: int) -> Int64[Tensor, "N R"]:
     """Which rows of a batch each of `count` shares has, always the same ones.
 
